@@ -1,0 +1,118 @@
+//! What the machines know of an execution, and what a call about one can answer.
+//!
+//! A row is checked here once more before anything is stopped: the query already excludes what is ours, but a query is text,
+//! and a receipt that says "nothing outside the scope was stopped" must not hang on text alone.
+
+use serde::{Deserialize, Serialize};
+
+/// Workflow ids that begin so are Quell's own, or the server's own, and are never stopped.
+const PROTECTED_PREFIXES: [&str; 3] = ["quell/", "quell-", "temporal-sys-"];
+
+/// One open execution as visibility lists it, or as Describe shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Row {
+    /// Workflow id.
+    pub workflow_id: String,
+    /// Run id of the listed run: not always the first of its chain.
+    pub run_id: String,
+    /// Workflow type name.
+    pub workflow_type: String,
+    /// Start of the listed run, in milliseconds since the Unix epoch, by the server's clock.
+    pub start_ms: u64,
+    /// Workflow id of the root of its tree; its own id, or empty where the server does not say, for a root.
+    pub root_workflow_id: String,
+    /// Workflow id of its parent, where the server says.
+    pub parent_workflow_id: Option<String>,
+    /// Value of the search attribute `WorkloadId`, where it has one.
+    pub workload_id: Option<String>,
+}
+
+/// What a cancellation may stop, as far as a single row can tell. The query narrows further.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scope {
+    /// When set, only executions whose `WorkloadId` is exactly this. Unset (default): the target is a filter which only the
+    /// server can evaluate, and a row's word for it is its presence in the listing.
+    pub workload_id: Option<String>,
+}
+
+impl Scope {
+    /// Whether this execution may be stopped. Quell's own and the server's own executions never may.
+    #[must_use]
+    pub fn admits(&self, row: &Row) -> bool {
+        let protected = PROTECTED_PREFIXES
+            .iter()
+            .any(|prefix| row.workflow_id.starts_with(prefix));
+        let tagged = self.workload_id.is_none() || self.workload_id == row.workload_id;
+        !protected && !row.workflow_id.is_empty() && tagged
+    }
+}
+
+/// Where a listing goes on, as the server gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageToken(pub Vec<u8>);
+
+/// What a stop is aimed at: a chain, all runs of one workflow id from one first run. To be sent with an **empty run id** and
+/// `first_execution_run_id` = [`Pin::first_run_id`]: a pin by run id would call a chain closed that continued as new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Workflow id.
+    pub workflow_id: String,
+    /// First run id of the chain; the listed run is taken for it until the server says otherwise.
+    pub first_run_id: String,
+}
+
+/// How a call failed, as far as it matters to whether it is worth another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallErrorKind {
+    /// The server refused for load (`RESOURCE_EXHAUSTED`): certainly not done, worth another try later and more slowly.
+    Throttled,
+    /// Unknown whether it was done (`UNAVAILABLE`, `DEADLINE_EXCEEDED`, `INTERNAL`, a lost reply): worth another try.
+    Transient,
+    /// Another try would answer the same (`PERMISSION_DENIED`, `INVALID_ARGUMENT`, ...).
+    Permanent,
+}
+
+/// A failed call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallError {
+    /// What it means for a retry.
+    pub kind: CallErrorKind,
+    /// For people; recorded with the failure.
+    pub reason: String,
+}
+
+/// The server's answer to a stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReply {
+    /// Acknowledged.
+    Stopped,
+    /// "Workflow execution already completed": final for the pinned chain.
+    AlreadyCompleted,
+    /// "Workflow execution not found": the listed run may not be the first of its chain, so Describe decides.
+    NotFound,
+    /// The call failed.
+    Error(CallError),
+}
+
+/// The server's answer to a Describe by workflow id (with an empty run id: the current run).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DescribeReply {
+    /// The current run is open (Running or Paused).
+    Open {
+        /// The current run.
+        row: Row,
+        /// First run id of its chain.
+        first_run_id: String,
+    },
+    /// The current run is closed.
+    Closed,
+    /// The server knows no such workflow id (deleted, or past retention).
+    Absent,
+    /// The call failed.
+    Error(CallError),
+}
