@@ -9,7 +9,7 @@ pub mod validate;
 /// `quell.type.v1`: what more than one service speaks.
 pub mod r#type {
     /// Version 1.
-    #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated from commented protos")]
+    #[allow(warnings, clippy::all, clippy::pedantic, reason = "generated from commented protos")]
     pub mod v1 {
         tonic::include_proto!("quell.r#type.v1");
     }
@@ -18,7 +18,7 @@ pub mod r#type {
 /// `quell.work.v1`: snowballs and sources.
 pub mod work {
     /// Version 1.
-    #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated from commented protos")]
+    #[allow(warnings, clippy::all, clippy::pedantic, reason = "generated from commented protos")]
     pub mod v1 {
         tonic::include_proto!("quell.work.v1");
     }
@@ -27,7 +27,7 @@ pub mod work {
 /// `quell.canceler.v1`: cancellations.
 pub mod canceler {
     /// Version 1.
-    #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated from commented protos")]
+    #[allow(warnings, clippy::all, clippy::pedantic, reason = "generated from commented protos")]
     pub mod v1 {
         tonic::include_proto!("quell.canceler.v1");
     }
@@ -36,7 +36,7 @@ pub mod canceler {
 /// `quell.batch.v1`: server-side batch operations.
 pub mod batch {
     /// Version 1.
-    #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated from commented protos")]
+    #[allow(warnings, clippy::all, clippy::pedantic, reason = "generated from commented protos")]
     pub mod v1 {
         tonic::include_proto!("quell.batch.v1");
     }
