@@ -1,1 +1,80 @@
-//! stub
+//! What every Quell service stands on, one module a concern.
+//!
+//! A service says what it *is* (a [`ServiceInfo`], its gRPC services, its Temporal handlers) and [`run`] does the rest:
+//! flags, configuration, telemetry, connections, serving, working, and a clean end. Its `main` is a few lines.
+//!
+//! | module | concern |
+//! | --- | --- |
+//! | [`config`] | one table of settings; defaults < file < `.env` < environment < flags |
+//! | [`telemetry`] | logs and traces, one trace through all services |
+//! | [`temporal`] | a lazily connected, shared client per namespace |
+//! | [`worker`] | registry of handlers, and the workers' life |
+//! | [`server`] | gRPC with health, reflection, limits |
+//! | [`grpc`] | outgoing channels |
+//! | [`payload`] | large payloads and lasting records in an object store |
+//! | [`error`] | one closed set of failures, one mapping to gRPC |
+//! | [`shutdown`] | the end of a process, in order |
+//! | [`signal`] | the common cancel signal of workflows |
+//!
+//! It depends on no other crate of ours.
+
+pub mod config;
+pub mod error;
+pub mod grpc;
+pub mod payload;
+mod run;
+pub mod server;
+pub mod shutdown;
+pub mod signal;
+pub mod temporal;
+pub mod worker;
+
+use std::sync::Arc;
+
+pub use config::Settings;
+pub use error::{Error, Reason};
+pub use grpc::{TracedChannel, channel};
+pub use payload::PayloadStore;
+pub use run::run;
+pub use server::GrpcServices;
+pub use shutdown::Shutdown;
+pub use signal::CancelState;
+pub use temporal::{ConnectionState, NamespaceClient, no_retry};
+pub use worker::{Home, QueueTuning, Registry};
+
+/// What a service is, known at compile time.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceInfo {
+    /// Short name, for instance `work`: `service.name` is `quell-work`.
+    pub name: &'static str,
+    /// Its version, usually `env!("CARGO_PKG_VERSION")`.
+    pub version: &'static str,
+    /// The port it listens on when none is set.
+    pub default_port: u16,
+}
+
+/// What a service's builder receives. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    /// What the service is.
+    pub info: ServiceInfo,
+    /// The effective settings.
+    pub settings: Arc<Settings>,
+    /// The namespace whose workflows are started and stopped.
+    pub main: NamespaceClient,
+    /// The namespace that cancellations run in; may be the same.
+    pub canceler: NamespaceClient,
+    /// The shared store of large payloads and records.
+    pub payloads: PayloadStore,
+    /// The end of the process: streams end on its token.
+    pub shutdown: Shutdown,
+}
+
+/// What a service's builder gives back.
+#[derive(Debug)]
+pub struct Service {
+    /// Its gRPC services.
+    pub grpc: GrpcServices,
+    /// Its Temporal handlers.
+    pub registry: Registry,
+}

@@ -12,6 +12,7 @@ mod reason;
 mod temporal;
 
 pub use reason::Reason;
+pub(crate) use temporal::connect_reason;
 pub use temporal::from_temporal;
 
 use std::collections::HashMap;

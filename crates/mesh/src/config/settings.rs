@@ -1,0 +1,250 @@
+//! The settings as services see them: grouped, typed, with everything that defaults to something else resolved.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::table::Flat;
+use super::value::LogFormat;
+
+/// All settings of a service.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The gRPC server.
+    pub server: ServerSettings,
+    /// The namespace whose workflows are started and stopped.
+    pub main: NamespaceSettings,
+    /// The namespace that cancellations run in; may be the same as main.
+    pub canceler: NamespaceSettings,
+    /// The other services.
+    pub peers: PeerSettings,
+    /// Timeouts of orders and user workflows.
+    pub workflows: WorkflowTimeouts,
+    /// Timeouts and retries of their activities.
+    pub activities: ActivityTimeouts,
+    /// The Temporal worker.
+    pub worker: WorkerSettings,
+    /// The store of large payloads.
+    pub payload: PayloadSettings,
+    /// Logs and traces.
+    pub telemetry: TelemetrySettings,
+    /// Value of the search attribute `WorkloadId` where a caller says nothing (default "1").
+    pub workload_id: String,
+    /// Limits of a cancellation.
+    pub cancel: CancelSettings,
+}
+
+/// The gRPC server.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Host or address to listen on (default 127.0.0.1).
+    pub host: String,
+    /// Port to listen on; 0 takes a free one (default: the service's).
+    pub port: u16,
+    /// Longest time of a unary rpc when the caller gives no deadline (default 30 s).
+    pub request_timeout: Duration,
+    /// Calls served at once (default 1024).
+    pub concurrency_limit: usize,
+    /// How long an rpc waits for a connection to Temporal (default 2 s).
+    pub connect_wait: Duration,
+}
+
+/// How one namespace is reached.
+#[derive(Debug, Clone)]
+pub struct NamespaceSettings {
+    /// Address of the Temporal frontend.
+    pub address: String,
+    /// Name of the namespace.
+    pub namespace: String,
+    /// Task queue of the service that is at home there.
+    pub task_queue: String,
+    /// API key, if any; turns TLS on.
+    pub api_key: Option<SecretString>,
+    /// TLS material; TLS is on when the address is https, when there is an API key, or when any of these is given.
+    pub tls: TlsSettings,
+    /// How often a live connection is checked (default 2 s).
+    pub health_interval: Duration,
+    /// How long an rpc waits for a connection (default 2 s).
+    pub connect_wait: Duration,
+}
+
+/// Files and names for TLS towards Temporal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Root certificate (PEM file), instead of the system's.
+    pub ca_file: Option<String>,
+    /// Client certificate (PEM file).
+    pub cert_file: Option<String>,
+    /// Its private key (PEM file).
+    pub key_file: Option<String>,
+    /// Server name to check for.
+    pub domain: Option<String>,
+}
+
+/// Where the other services answer.
+#[derive(Debug, Clone)]
+pub struct PeerSettings {
+    /// The work service.
+    pub work_address: String,
+    /// The canceler service.
+    pub canceler_address: String,
+    /// The batch service.
+    pub batch_address: String,
+}
+
+/// Timeouts of orders and user workflows. Cancellations have none: their own deadline rules.
+#[derive(Debug, Clone)]
+pub struct WorkflowTimeouts {
+    /// Over all runs (default 24 h).
+    pub execution: Duration,
+    /// Of one run (default 2 h).
+    pub run: Duration,
+    /// Of one workflow task (default 10 s).
+    pub task: Duration,
+}
+
+/// Timeouts and retries of the activities of orders and user workflows.
+#[derive(Debug, Clone)]
+pub struct ActivityTimeouts {
+    /// One attempt (default 20 min).
+    pub start_to_close: Duration,
+    /// Attempts, the first included (default 5).
+    pub maximum_attempts: u32,
+    /// Factor between pauses (default 2.0).
+    pub backoff_coefficient: f64,
+    /// Pause before the second attempt (default 1 s).
+    pub initial_interval: Duration,
+    /// Longest pause (default 100 s).
+    pub maximum_interval: Duration,
+    /// Failure types that are not tried again (default none).
+    pub non_retryable_error_types: Vec<String>,
+}
+
+/// The Temporal worker.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// How long activities in flight may take to finish at shutdown (default 30 s).
+    pub drain_timeout: Duration,
+    /// How long the worker may take to stop after that (default 5 s).
+    pub stop_timeout: Duration,
+}
+
+/// The store of large payloads.
+#[derive(Debug, Clone)]
+pub struct PayloadSettings {
+    /// Folder or URL (default `/tmp/payloads`).
+    pub url: String,
+    /// Payloads above this many bytes are stored (default 128 KiB).
+    pub threshold_bytes: usize,
+}
+
+/// Logs and traces.
+#[derive(Debug, Clone)]
+pub struct TelemetrySettings {
+    /// How the log is written (default human).
+    pub log_format: LogFormat,
+    /// What it shows: an `EnvFilter`.
+    pub log_filter: String,
+    /// OTLP/gRPC collector for traces; none when nothing is exported.
+    pub traces_endpoint: Option<String>,
+    /// Share of new traces recorded, 0 to 1 (default 1).
+    pub sample_ratio: f64,
+    /// How long the last export may take (default 3 s).
+    pub flush_timeout: Duration,
+}
+
+/// Limits of a cancellation.
+#[derive(Debug, Clone)]
+pub struct CancelSettings {
+    /// Most stop requests in flight (default 750).
+    pub concurrency: u32,
+    /// How long to confirm before sweeping anew (default 240 s).
+    pub confirm_timeout: Duration,
+    /// Longest pause between two looks (default 5 s).
+    pub confirm_poll: Duration,
+}
+
+impl Settings {
+    /// Groups the flat values and resolves what defaults to something else.
+    pub(crate) fn from_flat(flat: Flat, default_port: u16) -> Self {
+        let connect_wait = flat.server_connect_wait.0;
+        let health_interval = flat.temporal_health_interval.0;
+        let main = NamespaceSettings {
+            address: flat.main_address.0,
+            namespace: flat.main_namespace,
+            task_queue: flat.main_task_queue,
+            api_key: flat.main_api_key,
+            tls: TlsSettings {
+                ca_file: flat.main_tls_ca,
+                cert_file: flat.main_tls_cert,
+                key_file: flat.main_tls_key,
+                domain: flat.main_tls_domain,
+            },
+            health_interval,
+            connect_wait,
+        };
+        let address = flat.canceler_address.map_or_else(|| main.address.clone(), |address| address.0);
+        // Credentials are inherited with the address only: an API key must never be sent to another server
+        // than the one it was given for.
+        let same_server = address == main.address;
+        let own_tls = TlsSettings {
+            ca_file: flat.canceler_tls_ca,
+            cert_file: flat.canceler_tls_cert,
+            key_file: flat.canceler_tls_key,
+            domain: flat.canceler_tls_domain,
+        };
+        let canceler = NamespaceSettings {
+            namespace: flat.canceler_namespace.unwrap_or_else(|| main.namespace.clone()),
+            task_queue: flat.canceler_task_queue,
+            api_key: flat.canceler_api_key.or_else(|| main.api_key.clone().filter(|_| same_server)),
+            tls: if own_tls == TlsSettings::default() && same_server { main.tls.clone() } else { own_tls },
+            address,
+            health_interval,
+            connect_wait,
+        };
+        Self {
+            server: ServerSettings {
+                host: flat.server_host,
+                port: flat.server_port.unwrap_or(default_port),
+                request_timeout: flat.server_request_timeout.0,
+                concurrency_limit: usize::try_from(flat.server_concurrency_limit.0).unwrap_or(usize::MAX),
+                connect_wait,
+            },
+            main,
+            canceler,
+            peers: PeerSettings {
+                work_address: flat.peers_work.0,
+                canceler_address: flat.peers_canceler.0,
+                batch_address: flat.peers_batch.0,
+            },
+            workflows: WorkflowTimeouts {
+                execution: flat.workflows_execution.0,
+                run: flat.workflows_run.0,
+                task: flat.workflows_task.0,
+            },
+            activities: ActivityTimeouts {
+                start_to_close: flat.activities_start_to_close.0,
+                maximum_attempts: flat.activities_attempts.0,
+                backoff_coefficient: flat.activities_backoff,
+                initial_interval: flat.activities_initial.0,
+                maximum_interval: flat.activities_maximum.0,
+                non_retryable_error_types: flat.activities_non_retryable,
+            },
+            worker: WorkerSettings { drain_timeout: flat.worker_drain.0, stop_timeout: flat.worker_stop.0 },
+            payload: PayloadSettings { url: flat.payload_url.0, threshold_bytes: flat.payload_threshold.0 },
+            telemetry: TelemetrySettings {
+                log_format: flat.telemetry_log_format,
+                log_filter: flat.telemetry_log_filter,
+                traces_endpoint: flat.telemetry_otlp_traces.or(flat.telemetry_otlp).map(|address| address.0),
+                sample_ratio: flat.telemetry_ratio.0,
+                flush_timeout: flat.telemetry_flush.0,
+            },
+            workload_id: flat.workload_id,
+            cancel: CancelSettings {
+                concurrency: flat.cancel_concurrency.0,
+                confirm_timeout: flat.cancel_confirm_timeout.0,
+                confirm_poll: flat.cancel_confirm_poll.0,
+            },
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The table of settings: the only place where a setting is declared.
+//!
+//! A line of it gives the setting its type, its key in `config.yaml`, its environment variable, its default and its
+//! meaning. Parsing, `--print-config` and docs/configuration.md all walk this table, so a setting that is not
+//! documented, or documented and not read, cannot exist. The names of the project's documents are kept.
+
+use secrecy::SecretString;
+
+use super::value::{Address, Bytes, Count, LogFormat, Ratio, Seconds, StoreUrl, Value};
+
+/// One line of the table, for code that walks it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Dotted path in `config.yaml`.
+    pub key: &'static str,
+    /// Environment variable, also in `.env`.
+    pub env: &'static str,
+    /// Type and unit.
+    pub kind: &'static str,
+    /// Default as text; empty when there is none.
+    pub default: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// Whether it is a secret: masked, and readable from the file that `<env>_FILE` or `<key>_file` names.
+    pub secret: bool,
+    /// Checks a text against the type.
+    pub(crate) check: fn(&str) -> Result<(), String>,
+}
+
+fn check<T: Value>(text: &str) -> Result<(), String> {
+    T::parse(text).map(|_| ())
+}
+
+fn is_secret(kind: &str) -> bool {
+    kind == <Option<SecretString> as Value>::TYPE
+}
+
+macro_rules! settings {
+    ($( $(#[doc = $doc:literal])+ $field:ident: $ty:ty = $key:literal, $env:literal, $default:literal; )+) => {
+        /// Every setting, in the order of the documentation.
+        #[must_use]
+        pub fn table() -> Vec<Setting> {
+            vec![ $( Setting {
+                key: $key,
+                env: $env,
+                kind: <$ty as Value>::TYPE,
+                default: $default,
+                doc: concat!($($doc),+).trim_ascii(),
+                secret: is_secret(<$ty as Value>::TYPE),
+                check: check::<$ty>,
+            }, )+ ]
+        }
+
+        /// The values of all settings, flat and typed.
+        #[derive(Debug)]
+        pub(crate) struct Flat { $( pub(crate) $field: $ty, )+ }
+
+        impl Flat {
+            /// Reads every setting from `text_of`, which gives the winning text of a key. The texts were checked
+            /// before; an error is still an error, never a default in its place.
+            pub(crate) fn read(text_of: impl Fn(&str) -> String) -> Result<Self, String> {
+                Ok(Self { $( $field: <$ty as Value>::parse(&text_of($key)).map_err(|e| format!("{}: {e}", $key))?, )+ })
+            }
+        }
+    };
+}
+
+settings! {
+    /// Host or IP address that the gRPC server listens on. Use 0.0.0.0 in a container.
+    server_host: String = "server.host", "QUELL_HOST", "127.0.0.1";
+    /// Port that the gRPC server listens on; 0 takes a free one. Default: 50051 work, 50052 canceler, 50053 batch.
+    server_port: Option<u16> = "server.port", "QUELL_PORT", "";
+    /// Longest time for a unary rpc when the caller gives no deadline; a caller's shorter deadline is honoured.
+    server_request_timeout: Seconds = "server.request_timeout_s", "QUELL_REQUEST_TIMEOUT_SECONDS", "30";
+    /// Calls served at the same time, streams included; more are refused with OVERLOADED.
+    server_concurrency_limit: Count = "server.concurrency_limit", "QUELL_CONCURRENCY_LIMIT", "1024";
+    /// How long an rpc waits for a connection to Temporal before it fails with TEMPORAL_UNREACHABLE.
+    server_connect_wait: Seconds = "server.connect_wait_s", "QUELL_CONNECT_WAIT_SECONDS", "2";
+
+    /// Temporal frontend of the namespace whose workflows are started and stopped. https means TLS.
+    main_address: Address = "temporal.main.address", "TEMPORAL_MAIN_ADDRESS", "http://127.0.0.1:7233";
+    /// That namespace.
+    main_namespace: String = "temporal.main.namespace", "TEMPORAL_MAIN_NAMESPACE", "main";
+    /// Task queue of the work service's worker.
+    main_task_queue: String = "temporal.main.task_queue", "TEMPORAL_MAIN_TASK_QUEUE", "work-task-queue";
+    /// API key for it. Turns TLS on.
+    main_api_key: Option<SecretString> = "temporal.main.api_key", "TEMPORAL_API_KEY_MAIN", "";
+    /// File with the root certificate (PEM) that its TLS is checked against, instead of the system's.
+    main_tls_ca: Option<String> = "temporal.main.tls_ca_file", "TEMPORAL_MAIN_TLS_CA_FILE", "";
+    /// File with the client certificate (PEM) for mutual TLS.
+    main_tls_cert: Option<String> = "temporal.main.tls_cert_file", "TEMPORAL_MAIN_TLS_CERT_FILE", "";
+    /// File with the private key (PEM) of the client certificate.
+    main_tls_key: Option<String> = "temporal.main.tls_key_file", "TEMPORAL_MAIN_TLS_KEY_FILE", "";
+    /// Server name that its certificate is checked for, when it is not the address's host.
+    main_tls_domain: Option<String> = "temporal.main.tls_domain", "TEMPORAL_MAIN_TLS_DOMAIN", "";
+
+    /// Temporal frontend of the namespace that the cancellations themselves run in. Default: main's address.
+    canceler_address: Option<Address> = "temporal.canceler.address", "TEMPORAL_CANCELER_ADDRESS", "";
+    /// That namespace. Default: main's namespace.
+    canceler_namespace: Option<String> = "temporal.canceler.namespace", "TEMPORAL_CANCELER_NAMESPACE", "";
+    /// Task queue of the canceler service's worker.
+    canceler_task_queue: String = "temporal.canceler.task_queue", "TEMPORAL_CANCELER_TASK_QUEUE", "canceler-task-queue";
+    /// API key for it. Default: main's, when the address is main's.
+    canceler_api_key: Option<SecretString> = "temporal.canceler.api_key", "TEMPORAL_API_KEY_CANCELER", "";
+    /// As main's. The four TLS files default to main's as a set, when the address is main's and none is given.
+    canceler_tls_ca: Option<String> = "temporal.canceler.tls_ca_file", "TEMPORAL_CANCELER_TLS_CA_FILE", "";
+    /// As main's.
+    canceler_tls_cert: Option<String> = "temporal.canceler.tls_cert_file", "TEMPORAL_CANCELER_TLS_CERT_FILE", "";
+    /// As main's.
+    canceler_tls_key: Option<String> = "temporal.canceler.tls_key_file", "TEMPORAL_CANCELER_TLS_KEY_FILE", "";
+    /// As main's.
+    canceler_tls_domain: Option<String> = "temporal.canceler.tls_domain", "TEMPORAL_CANCELER_TLS_DOMAIN", "";
+    /// How often a live connection to Temporal is checked. A lost one is noticed after at most twice this time.
+    temporal_health_interval: Seconds = "temporal.health_interval_s", "QUELL_TEMPORAL_HEALTH_SECONDS", "2";
+
+    /// Execution timeout of orders and user workflows, over all runs.
+    workflows_execution: Seconds = "temporal.workflows.execution_timeout_s", "TEMPORAL_WORKFLOW_EXECUTION_TIMEOUT_SECONDS", "86400";
+    /// Timeout of one run of them.
+    workflows_run: Seconds = "temporal.workflows.run_timeout_s", "TEMPORAL_WORKFLOW_RUN_TIMEOUT_SECONDS", "7200";
+    /// Timeout of one workflow task.
+    workflows_task: Seconds = "temporal.workflows.task_timeout_s", "TEMPORAL_WORKFLOW_TASK_TIMEOUT_SECONDS", "10";
+    /// Longest time of one attempt of an activity.
+    activities_start_to_close: Seconds = "temporal.activities.start_to_close_timeout_s", "TEMPORAL_ACTIVITY_START_TO_CLOSE_TIMEOUT_SECONDS", "1200";
+    /// Attempts of an activity, the first included.
+    activities_attempts: Count = "temporal.activities.retry.maximum_attempts", "TEMPORAL_ACTIVITY_MAXIMUM_ATTEMPTS", "5";
+    /// Factor between the pauses before two attempts.
+    activities_backoff: f64 = "temporal.activities.retry.backoff_coefficient", "TEMPORAL_ACTIVITY_BACKOFF_COEFFICIENT", "2.0";
+    /// Pause before the second attempt.
+    activities_initial: Seconds = "temporal.activities.retry.initial_interval_s", "TEMPORAL_ACTIVITY_INITIAL_INTERVAL_SECONDS", "1";
+    /// Longest pause between two attempts.
+    activities_maximum: Seconds = "temporal.activities.retry.maximum_interval_s", "TEMPORAL_ACTIVITY_MAXIMUM_INTERVAL_SECONDS", "100";
+    /// Failure types that are not tried again.
+    activities_non_retryable: Vec<String> = "temporal.activities.retry.non_retryable_error_types", "TEMPORAL_ACTIVITY_NON_RETRYABLE_ERROR_TYPES", "";
+
+    /// Where the work service answers.
+    peers_work: Address = "peers.work_address", "QUELL_WORK_ADDRESS", "http://127.0.0.1:50051";
+    /// Where the canceler service answers.
+    peers_canceler: Address = "peers.canceler_address", "QUELL_CANCELER_ADDRESS", "http://127.0.0.1:50052";
+    /// Where the batch service answers.
+    peers_batch: Address = "peers.batch_address", "QUELL_BATCH_ADDRESS", "http://127.0.0.1:50053";
+
+    /// At shutdown, how long activities in flight may take to finish. Then they are cancelled.
+    worker_drain: Seconds = "worker.drain_timeout_s", "QUELL_DRAIN_TIMEOUT_SECONDS", "30";
+    /// After that, how long the worker itself may take to stop. Then the process ends without it.
+    worker_stop: Seconds = "worker.stop_timeout_s", "QUELL_STOP_TIMEOUT_SECONDS", "5";
+
+    /// Store of large payloads and of receipts' journals, shared by all services: an absolute folder, made if missing, or
+    /// a URL (file, s3, gs, az; the last three need a build with the feature `cloud`).
+    payload_url: StoreUrl = "payload.url", "QUELL_PAYLOAD_URL", "/tmp/payloads";
+    /// Payloads above this size go to the store. 128 KiB: sixteen of them still fit one gRPC message of Temporal (4 MiB)
+    /// with room to spare, each is far below its limit of 2 MiB, and small ones stay readable in the Web UI.
+    payload_threshold: Bytes = "payload.threshold_bytes", "QUELL_PAYLOAD_THRESHOLD_BYTES", "131072";
+
+    /// How the log is written to standard error.
+    telemetry_log_format: LogFormat = "telemetry.log_format", "QUELL_LOG_FORMAT", "human";
+    /// What the log shows, in the syntax of tracing's EnvFilter.
+    telemetry_log_filter: String = "telemetry.log_filter", "QUELL_LOG", "info,temporalio_sdk=warn,temporalio_sdk_core=warn,temporalio_client=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn,h2=warn,hyper=warn,tower=warn";
+    /// OTLP/gRPC collector for traces and all else. None: nothing is exported.
+    telemetry_otlp: Option<Address> = "telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "";
+    /// OTLP/gRPC collector for traces only; wins over the general one.
+    telemetry_otlp_traces: Option<Address> = "telemetry.otlp_traces_endpoint", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "";
+    /// Share of new traces that are recorded. A caller's own decision, in its traceparent, wins.
+    telemetry_ratio: Ratio = "telemetry.sample_ratio", "OTEL_TRACES_SAMPLER_ARG", "1";
+    /// At shutdown, how long the export of the last spans may take.
+    telemetry_flush: Seconds = "telemetry.flush_timeout_s", "QUELL_FLUSH_TIMEOUT_SECONDS", "3";
+
+    /// Value of the search attribute WorkloadId where a caller says nothing.
+    workload_id: String = "workload_id", "WORKLOAD_ID_VALUE", "1";
+    /// Most stop requests in flight at once, of one cancellation on one worker.
+    cancel_concurrency: Count = "cancel.concurrency", "CANCEL_CONCURRENCY", "750";
+    /// How long to confirm before sweeping and reporting anew.
+    cancel_confirm_timeout: Seconds = "cancel.confirm_timeout_s", "CONFIRM_TIMEOUT_SECONDS", "240";
+    /// Longest pause between two looks while confirming.
+    cancel_confirm_poll: Seconds = "cancel.confirm_poll_s", "CONFIRM_POLL_SECONDS", "5";
+}

@@ -1,0 +1,3 @@
+//! The gRPC server.
+mod services;
+pub use services::GrpcServices;
