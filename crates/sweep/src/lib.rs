@@ -18,7 +18,7 @@
 //! loop {
 //!     for (id, command) in campaign.next() { running.push((id, start_activity(command))); }
 //!     if campaign.outcome().is_some() { break }
-//!     if campaign.wants_cancel() { cancel every running activity }       // windows answer with what they did so far
+//!     for (id, call) in &running { if campaign.should_cancel(*id) { call.cancel() } }   // windows answer with what they did
 //!     let (id, result) = first_of(&mut running).await;       // polled in order; signals and timers are events as well
 //!     campaign.apply(match result { Ok(reply) => Event::Completed { id, reply }, Err(e) => Event::Failed { id, reason } });
 //! }

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::Totals;
 use crate::spec::{ConfirmSpec, WindowSpec};
 use crate::window::WindowResult;
 
@@ -54,14 +53,19 @@ pub enum Command {
         /// The fence, in milliseconds by the server's clock.
         fence_ms: u64,
     },
-    /// Wait for the batch operation to end; when cancelled, stop it. Reply: [`Reply::BatchEnded`].
+    /// Wait for the batch operation to end; cancelling ends the waiting only. Reply: [`Reply::BatchEnded`].
     TrackBatch {
+        /// Job id as [`Reply::BatchStarted`] gave it.
+        job_id: String,
+    },
+    /// Stop the batch operation, which is fine when it has ended. Reply: [`Reply::BatchEnded`].
+    StopBatch {
         /// Job id as [`Reply::BatchStarted`] gave it.
         job_id: String,
     },
     /// Count what a pass is about and cut it into windows, oldest first. Reply: [`Reply::Planned`].
     PlanPass {
-        /// Number of the pass, from 1.
+        /// Number of the pass, from 1; 0 only to count before the server's batch is started.
         pass: u32,
         /// What it is about.
         kind: PassKind,
@@ -105,7 +109,7 @@ pub enum Reply {
         /// The operation's job id.
         job_id: String,
     },
-    /// To [`Command::TrackBatch`].
+    /// To [`Command::TrackBatch`] and [`Command::StopBatch`].
     BatchEnded(BatchReport),
     /// To [`Command::PlanPass`].
     Planned(Planned),
@@ -297,10 +301,25 @@ pub struct Starter {
     pub seen: u64,
 }
 
-impl Planned {
-    /// Whether stopping all that is open would go beyond the cap.
+impl Command {
+    /// Whether it is cancelled when the campaign ends early. The batch's start and stop are short, and must be known.
     #[must_use]
-    pub fn exceeds(&self, max_affected: u64, totals: &Totals) -> bool {
-        totals.charged.saturating_add(self.open) > max_affected
+    pub fn is_cancellable(&self) -> bool {
+        !matches!(self, Self::StartBatch { .. } | Self::StopBatch { .. })
+    }
+
+    /// Its name, as failures carry it: that of the activity which runs it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::QuiesceSources { .. } => "quiesce_sources",
+            Self::StartBatch { .. } => "batch_cancel_workflows",
+            Self::TrackBatch { .. } => "track_batch",
+            Self::StopBatch { .. } => "stop_batch",
+            Self::PlanPass { .. } => "query_new_wf_executions",
+            Self::RunWindow { .. } => "bulk_cancel_workflows",
+            Self::Confirm { .. } => "confirm_all_canceled",
+            Self::Wait { .. } => "wait",
+        }
     }
 }

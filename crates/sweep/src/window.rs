@@ -1,13 +1,71 @@
-//! One window of a pass.
+//! One window of a pass: lists what is open, stops it oldest first, and gives every target exactly one outcome.
+//!
+//! - **Oldest first.** Visibility lists newest first, but a parent starts before its children, and a child that is killed
+//!   first fails its parent, which cannot be undone. So rows are buffered until the listing ends, and the oldest go first.
+//!   When the buffer fills up, its oldest go while listing waits for room: then the order holds within the buffer only, and it
+//!   is for the plan to cut windows small enough.
+//! - **Chain pins.** A stop is aimed at all runs from one first run. A row does not tell the first run, so the listed run is
+//!   taken for it, which is right unless it continued as new; if not the server says "not found", and Describe tells.
+//! - **The cap.** A chain is charged when its stop is first asked for, and refunded only when the server says for certain that
+//!   the stop did nothing. Charges never exceed what was durably reserved ([`Step::Reserve`]), and a new attempt takes all that
+//!   an earlier one had reserved for used. With nothing left of the cap, rows are described instead of stopped: only one that
+//!   is really open makes the cap "reached".
+//! - **Retries** are per target, with growing delay. A failure is reported once, when there are no more tries.
+
+mod flow;
 mod types;
-use crate::{CallError, DescribeReply, LimiterSnapshot, PageToken, Row, StopReply, WindowSpec};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::limiter::{Limiter, LimiterSnapshot, Sample};
+use crate::message::Starter;
+use crate::row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
+use crate::spec::WindowSpec;
+use flow::{Call, Listing, Target};
 pub use types::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
 
-/// One window of a pass (first commit: the interface; it lists nothing yet).
+/// Failures that a result names.
+const NAMED_FAILURES: usize = 100;
+/// Starters that a result names, and that are told apart at all.
+const NAMED_STARTERS: usize = 32;
+const KNOWN_STARTERS: usize = 1_024;
+/// Describes of one target before it is left to the next pass: each but the first means that it changed under our hands.
+const MAX_DESCRIBES: u32 = 3;
+
+/// One window of a pass.
 #[derive(Debug)]
 pub struct Window {
     spec: WindowSpec,
-    checkpoint: Checkpoint,
+    limiter: Limiter,
+    listing: Listing,
+    /// Whether the buffer ever met its bound: from then on stops go on while listing does.
+    overflowed: bool,
+    /// Listed, not begun: oldest first.
+    buffer: BTreeMap<(u64, String), Target>,
+    /// To be tried again, by time.
+    retries: BTreeMap<(u64, Slot), Target>,
+    in_flight: BTreeMap<Slot, Target>,
+    next_slot: u64,
+    /// Run ids listed of late, and in which order, to drop duplicates; those in the buffer are found there.
+    recent: BTreeSet<String>,
+    recent_order: VecDeque<String>,
+    /// Stops charged against the cap by this attempt, those in flight included.
+    charged: u64,
+    /// What earlier attempts had reserved: taken for used.
+    carried: u64,
+    /// What is durably reserved, all attempts together.
+    reserved: u64,
+    /// What is asked to be reserved.
+    reserving: Option<u64>,
+    /// Stops of earlier attempts that their counts may not know.
+    uncounted: u64,
+    cap_reached: bool,
+    stopping: bool,
+    error: Option<String>,
+    counts: Counts,
+    outcomes: Vec<TargetOutcome>,
+    failures: Vec<Failure>,
+    starters: BTreeMap<(String, Option<String>), u64>,
 }
 
 impl Window {
@@ -16,59 +74,230 @@ impl Window {
     pub fn new(spec: WindowSpec) -> Self {
         Self::resume(spec, Checkpoint::default())
     }
+
     /// A window that goes on after a crashed attempt: it lists anew, and what that attempt had reserved counts as used.
     #[must_use]
     pub fn resume(spec: WindowSpec, checkpoint: Checkpoint) -> Self {
-        Self { spec, checkpoint }
+        let mut counts = checkpoint.counts;
+        counts.listed = counts.settled();
+        Self {
+            limiter: Limiter::new(&spec.settings.limiter),
+            listing: Listing::Ready {
+                token: None,
+                not_before_ms: 0,
+                failures: 0,
+            },
+            overflowed: false,
+            buffer: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            next_slot: 0,
+            recent: BTreeSet::new(),
+            recent_order: VecDeque::new(),
+            charged: 0,
+            carried: checkpoint.reserved,
+            reserved: checkpoint.reserved,
+            reserving: None,
+            uncounted: checkpoint.reserved.saturating_sub(counts.stopped),
+            cap_reached: false,
+            stopping: false,
+            error: None,
+            counts,
+            outcomes: Vec::new(),
+            failures: Vec::new(),
+            starters: BTreeMap::new(),
+            spec,
+        }
     }
+
     /// The next thing to do; call until it says [`Step::Wait`] or [`Step::Done`], and again after each reply.
     pub fn next(&mut self, now_ms: u64) -> Step {
-        let _ = (now_ms, &self.spec);
-        Step::Done(WindowResult::default())
+        if self.stopping {
+            return self.wind_down();
+        }
+        if let Some(step) = self.reserve_step() {
+            return step;
+        }
+        if let Some(token) = self.list_step(now_ms) {
+            return Step::List { token };
+        }
+        if let Some(step) = self.call_step(now_ms) {
+            return step;
+        }
+        let idle = self.in_flight.is_empty() && self.retries.is_empty() && self.buffer.is_empty();
+        if idle && self.listing == Listing::Ended {
+            return Step::Done(self.result());
+        }
+        Step::Wait {
+            until_ms: self.wake_at(now_ms),
+        }
     }
+
     /// A page came in.
     pub fn on_page(&mut self, now_ms: u64, rows: Vec<Row>, next: Option<PageToken>) {
-        let _ = (now_ms, rows, next);
+        if !matches!(self.listing, Listing::Asked { .. }) {
+            return;
+        }
+        self.counts.pages += 1;
+        for row in rows {
+            self.take_row(row);
+        }
+        self.listing = match next {
+            Some(token) => Listing::Ready {
+                token: Some(token),
+                not_before_ms: now_ms.saturating_add(self.spec.settings.list_interval_ms),
+                failures: 0,
+            },
+            None => Listing::Ended,
+        };
     }
-    /// A page could not be listed.
+
+    /// A page could not be listed. When the tries are over, what is buffered is still stopped, and the window ends with the
+    /// error.
     pub fn on_page_error(&mut self, now_ms: u64, error: CallError) {
-        let _ = (now_ms, error);
+        let Listing::Asked { token, failures } = std::mem::replace(&mut self.listing, Listing::Ended) else {
+            return;
+        };
+        let CallError { kind, reason } = error;
+        self.count_error(kind);
+        let failures = failures + 1;
+        if self.spec.settings.retry.allows(kind, failures) {
+            let not_before_ms = now_ms.saturating_add(self.spec.settings.retry.delay_ms(failures));
+            self.listing = Listing::Ready {
+                token,
+                not_before_ms,
+                failures,
+            };
+        } else {
+            self.error = Some(format!("listing failed: {reason}"));
+        }
     }
+
     /// A stop was answered; `took_us` is the call's own latency in microseconds.
     pub fn on_stop(&mut self, now_ms: u64, slot: Slot, reply: StopReply, took_us: u64) {
-        let _ = (now_ms, slot, reply, took_us);
+        let in_flight = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
+        let Some(mut target) = self.in_flight.remove(&slot) else {
+            return;
+        };
+        match reply {
+            StopReply::Stopped => {
+                self.limiter.on_sample(now_ms, in_flight, Sample::Done { took_us });
+                self.settle(target, TargetResult::Stopped);
+            }
+            StopReply::AlreadyCompleted => {
+                self.refund(&mut target);
+                self.settle(target, TargetResult::AlreadyClosed);
+            }
+            StopReply::NotFound => {
+                self.refund(&mut target);
+                target.call = Call::Describe;
+                target.failures = 0;
+                self.retries.insert((now_ms, slot), target);
+            }
+            StopReply::Error(error) => {
+                if error.kind != CallErrorKind::Permanent {
+                    self.limiter.on_sample(now_ms, in_flight, Sample::Dropped);
+                }
+                target.ambiguous |= error.kind == CallErrorKind::Transient;
+                self.retry(now_ms, slot, target, error);
+            }
+        }
     }
+
     /// A Describe was answered.
     pub fn on_describe(&mut self, now_ms: u64, slot: Slot, reply: DescribeReply) {
-        let _ = (now_ms, slot, reply);
+        let Some(mut target) = self.in_flight.remove(&slot) else {
+            return;
+        };
+        if !matches!(reply, DescribeReply::Error(_)) {
+            self.counts.describes += 1;
+            target.describes += 1;
+        }
+        match reply {
+            // Somebody else's chain under the same workflow id is not the chain that was listed.
+            DescribeReply::Open { row, .. } if !self.spec.scope.admits(&row) => {
+                self.settle(target, TargetResult::NotFound);
+            }
+            DescribeReply::Open { .. } if target.at_cap && self.room() == 0 => {
+                self.cap_reached = true;
+                self.settle(target, TargetResult::Skipped);
+            }
+            DescribeReply::Open { .. } if target.describes > MAX_DESCRIBES => {
+                let reason = format!("its chain changed {MAX_DESCRIBES} times while it was being stopped");
+                self.refund(&mut target);
+                self.settle(target, TargetResult::Failed { reason });
+            }
+            DescribeReply::Open { first_run_id, .. } => {
+                target.aim_at(first_run_id);
+                self.retries.insert((now_ms, slot), target);
+            }
+            DescribeReply::Closed => self.settle(target, TargetResult::AlreadyClosed),
+            DescribeReply::Absent => self.settle(target, TargetResult::NotFound),
+            DescribeReply::Error(error) => self.retry(now_ms, slot, target, error),
+        }
     }
+
     /// The reservation is recorded.
     pub fn on_reserved(&mut self, upto: u64) {
-        let _ = upto;
+        if self.reserving.take_if(|asked| *asked <= upto).is_some() {
+            self.reserved = self.reserved.max(upto.min(self.spec.cap));
+        }
     }
+
     /// The reservation could not be recorded: the window ends with what it did.
-    pub fn on_reserve_error(&mut self, reason: String) {
-        let _ = reason;
+    pub fn on_reserve_error(&mut self, reason: impl Into<String>) {
+        self.error = Some(format!("reservation failed: {}", reason.into()));
+        self.stop();
     }
+
     /// End early: nothing new is begun, calls in flight are waited for, then [`Step::Done`].
-    pub fn stop(&mut self) {}
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
     /// Outcomes since the last call, for the journal.
     pub fn take_outcomes(&mut self) -> Vec<TargetOutcome> {
-        Vec::new()
+        std::mem::take(&mut self.outcomes)
     }
+
     /// For the heartbeat: what the next attempt has to know.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
-        self.checkpoint
+        Checkpoint {
+            counts: self.counts,
+            reserved: self.reserving.unwrap_or(self.reserved),
+        }
     }
+
     /// For progress: counts so far.
     #[must_use]
     pub fn counts(&self) -> &Counts {
-        &self.checkpoint.counts
+        &self.counts
     }
+
     /// For progress: the concurrency limit.
     #[must_use]
     pub fn limiter(&self) -> LimiterSnapshot {
-        LimiterSnapshot::default()
+        self.limiter.snapshot()
+    }
+
+    fn result(&self) -> WindowResult {
+        let mut starters: Vec<Starter> = self.starters.iter().map(flow::starter).collect();
+        starters.sort_by(|a, b| b.seen.cmp(&a.seen).then_with(|| a.cmp(b)));
+        starters.truncate(NAMED_STARTERS);
+        WindowResult {
+            counts: self.counts,
+            charged: self.carried.saturating_add(self.charged),
+            uncounted: self.uncounted,
+            cap_reached: self.cap_reached,
+            complete: self.error.is_none() && self.counts.skipped == 0 && !self.stopping,
+            error: self.error.clone(),
+            failures: self.failures.clone(),
+            starters,
+            limiter: self.limiter.snapshot(),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! How a campaign ends: what is running is cancelled and its answer counted, then the outcome is given.
+
+use super::Campaign;
+use crate::message::{Command, Confirmed, PassKind, QuiesceStatus, Quiesced, Starter};
+use crate::outcome::{Outcome, Phase, Verdict, Why};
+
+/// Warnings, and starters, that an outcome holds.
+const NAMED: usize = 32;
+/// Starters that are told apart.
+const KNOWN_STARTERS: usize = 256;
+
+impl Campaign {
+    /// A command failed for good, or was cancelled without an answer.
+    pub(super) fn on_failure(&mut self, command: &Command, reason: String) {
+        if let Command::RunWindow { spec, .. } = command {
+            // What it did is not known: all that it might have done is taken for done.
+            self.totals.lost_windows += 1;
+            self.totals.charged = self.totals.charged.saturating_add(spec.cap);
+            self.warn(format!("a window's result was lost: {reason}"));
+        }
+        if matches!(command, Command::StopBatch { .. }) {
+            self.batch_running = false;
+            self.warn(format!("the server's batch may still be running: {reason}"));
+        }
+        if self.ending.is_some() {
+            return;
+        }
+        let name = command.name();
+        match command {
+            // Without the fence the sweep still covers everything; only the batch cannot be bounded.
+            Command::QuiesceSources { .. } if !self.spec.require_quiesce => {
+                self.warn(format!("{name} failed: {reason}; going on without a fence"));
+                self.quiesced = Some(Quiesced {
+                    status: QuiesceStatus::Unreachable,
+                    fence_ms: 0,
+                    detail: reason,
+                });
+                self.phase = Phase::Striking;
+                self.begin_pass(PassKind::Roots);
+            }
+            Command::QuiesceSources { .. } => {
+                self.warn(format!("{name} failed: {reason}"));
+                self.end(
+                    Verdict::Blocked,
+                    Why::NotQuiesced {
+                        status: QuiesceStatus::Unreachable,
+                    },
+                );
+            }
+            // The batch is a help, not a need: our own sweep does all of it.
+            Command::StartBatch { .. } => {
+                self.warn(format!("{name} failed: {reason}; sweeping without the server's batch"));
+                self.begin_pass(PassKind::Roots);
+            }
+            Command::TrackBatch { .. } | Command::StopBatch { .. } => self.warn(format!("{name} failed: {reason}")),
+            Command::PlanPass { .. } | Command::RunWindow { .. } | Command::Confirm { .. } | Command::Wait { .. } => {
+                self.end(
+                    Verdict::Aborted,
+                    Why::ActivityFailed {
+                        command: name.to_owned(),
+                        reason,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Begins to end; the first reason stands.
+    pub(super) fn end(&mut self, verdict: Verdict, why: Why) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some((verdict, why));
+        self.after_wait = None;
+        for id in std::mem::take(&mut self.ready) {
+            self.outstanding.remove(&id);
+        }
+    }
+
+    /// Gives the outcome once nothing is outstanding.
+    pub(super) fn finish_when_quiet(&mut self) {
+        if !self.outstanding.is_empty() {
+            return;
+        }
+        let Some((verdict, why)) = self.ending.clone() else {
+            return;
+        };
+        self.file_pass();
+        self.phase = Phase::Done;
+        let mut starters = std::mem::take(&mut self.starters);
+        starters.sort_by(|a, b| b.seen.cmp(&a.seen).then_with(|| a.cmp(b)));
+        starters.truncate(NAMED);
+        let Confirmed {
+            looks,
+            lag_ms,
+            alive,
+            alive_named,
+            stale,
+            ..
+        } = self.confirmed.clone().unwrap_or_default();
+        self.outcome = Some(Outcome {
+            verdict,
+            why,
+            totals: self.totals.clone(),
+            passes: self.passes.iter().cloned().collect(),
+            pass_count: self.pass_count,
+            rounds: self.rounds,
+            fence_ms: self
+                .quiesced
+                .as_ref()
+                .map(|quiesced| quiesced.fence_ms)
+                .filter(|fence_ms| *fence_ms > 0),
+            quiesce: self
+                .quiesced
+                .as_ref()
+                .map(|quiesced| quiesced.status)
+                .unwrap_or_default(),
+            batch: self.batch.clone(),
+            looks,
+            lag_ms,
+            alive,
+            alive_named,
+            stale,
+            failures: self.failures.clone(),
+            starters,
+            warnings: self.warnings.clone(),
+        });
+    }
+
+    pub(super) fn fence_ms(&self) -> u64 {
+        self.quiesced.as_ref().map_or(0, |quiesced| quiesced.fence_ms)
+    }
+
+    pub(super) fn warn(&mut self, warning: String) {
+        if self.warnings.len() < NAMED && !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Adds to what is known of those that keep starting executions.
+    pub(super) fn note_starter(&mut self, starter: Starter) {
+        let same = |known: &&mut Starter| {
+            known.workflow_type == starter.workflow_type
+                && known.parent_workflow_id == starter.parent_workflow_id
+                && known.identity == starter.identity
+        };
+        if let Some(known) = self.starters.iter_mut().find(same) {
+            known.seen = known.seen.saturating_add(starter.seen);
+        } else if self.starters.len() < KNOWN_STARTERS {
+            self.starters.push(starter);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Passes: planned, run window by window, and what comes after.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::Campaign;
+use crate::message::{Command, PassKind, Planned, StartRange};
+use crate::outcome::{PassSummary, Phase, Verdict, Why};
+use crate::spec::WindowSpec;
+use crate::window::{Counts, WindowResult};
+
+/// Passes that the outcome shows.
+const KEPT_PASSES: usize = 32;
+/// Failures that the outcome names.
+const NAMED_FAILURES: usize = 100;
+/// Passes in a row whose listing may fail before the campaign ends.
+const MAX_FAILED_PASSES: u32 = 3;
+/// Longest pause between two small passes, in milliseconds.
+const LONGEST_PAUSE_MS: u64 = 1_000;
+
+/// The pass that is running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pass {
+    summary: PassSummary,
+    /// Windows to come.
+    ranges: VecDeque<StartRange>,
+    next_window: u32,
+    cap_reached: bool,
+    error: Option<String>,
+}
+
+impl Campaign {
+    /// Begins a pass after a pause, or at once when it is none.
+    pub(super) fn begin_pass_after(&mut self, ms: u64, kind: PassKind) {
+        if ms == 0 {
+            return self.begin_pass(kind);
+        }
+        self.after_wait = Some(kind);
+        self.issue(Command::Wait { ms });
+    }
+
+    pub(super) fn begin_pass(&mut self, kind: PassKind) {
+        self.pass_count += 1;
+        self.failures.clear();
+        self.issue(Command::PlanPass {
+            pass: self.pass_count,
+            kind,
+        });
+        self.pass = Some(Pass {
+            summary: PassSummary {
+                pass: self.pass_count,
+                kind,
+                planned: 0,
+                counts: Counts::default(),
+                complete: true,
+            },
+            ranges: VecDeque::new(),
+            next_window: 0,
+            cap_reached: false,
+            error: None,
+        });
+    }
+
+    pub(super) fn on_planned(&mut self, number: u32, planned: Planned) {
+        self.open = planned.open;
+        if self.ending.is_some() {
+            return;
+        }
+        // Held against the cap only while nothing was stopped: later the count has rows of what we stopped, and windows know.
+        let max_affected = self.spec.max_affected;
+        if self.totals.charged == 0 && planned.open.max(planned.count) > max_affected {
+            let open = planned.open.max(planned.count);
+            return self.end(
+                Verdict::Aborted,
+                Why::CapReached {
+                    max_affected,
+                    charged: 0,
+                    open,
+                },
+            );
+        }
+        if number == 0 {
+            return self.issue(Command::StartBatch {
+                fence_ms: self.fence_ms(),
+            });
+        }
+        let Some(pass) = &mut self.pass else { return };
+        pass.summary.planned = planned.count;
+        // Windows only distribute: a pass ends with the query without bounds, which alone decides what is left.
+        if planned.windows.len() > 1 {
+            pass.ranges.extend(planned.windows);
+        }
+        pass.ranges.push_back(StartRange::ALL);
+        self.run_windows();
+    }
+
+    /// Starts as many windows as may run, each with its share of what is left of the cap.
+    fn run_windows(&mut self) {
+        loop {
+            let running = self.running_windows();
+            let free = u64::from(self.spec.window_concurrency).saturating_sub(running);
+            let share = self.cap_left().checked_div(free).unwrap_or_default();
+            let Some(pass) = &mut self.pass else { return };
+            let last_alone = pass.ranges.len() == 1 && running > 0;
+            let no_share = share == 0 && running > 0;
+            if free == 0 || last_alone || no_share {
+                return;
+            }
+            let Some(range) = pass.ranges.pop_front() else { return };
+            let window = pass.next_window;
+            pass.next_window += 1;
+            let (number, kind) = (pass.summary.pass, pass.summary.kind);
+            let spec = WindowSpec {
+                cap: share,
+                fence_ms: self.fence_ms(),
+                scope: self.spec.scope.clone(),
+                settings: self.spec.window.clone(),
+            };
+            self.issue(Command::RunWindow {
+                pass: number,
+                window,
+                kind,
+                range,
+                spec,
+            });
+        }
+    }
+
+    fn running_windows(&self) -> u64 {
+        let windows = self
+            .outstanding
+            .values()
+            .filter(|command| matches!(command, Command::RunWindow { .. }))
+            .count();
+        u64::try_from(windows).unwrap_or(u64::MAX)
+    }
+
+    /// What is left of the cap, with all that running windows may use taken for used.
+    fn cap_left(&self) -> u64 {
+        let lent: u64 = self
+            .outstanding
+            .values()
+            .map(|command| match command {
+                Command::RunWindow { spec, .. } => spec.cap,
+                _ => 0,
+            })
+            .sum();
+        self.spec
+            .max_affected
+            .saturating_sub(self.totals.charged.saturating_add(lent))
+    }
+
+    pub(super) fn on_window(&mut self, number: u32, result: WindowResult) {
+        self.totals.counts.add(&result.counts);
+        self.totals.charged = self.totals.charged.saturating_add(result.charged);
+        self.totals.uncounted = self.totals.uncounted.saturating_add(result.uncounted);
+        for starter in result.starters {
+            self.note_starter(starter);
+        }
+        let free = NAMED_FAILURES.saturating_sub(self.failures.len());
+        self.failures.extend(result.failures.into_iter().take(free));
+        if let Some(pass) = self.pass.as_mut().filter(|pass| pass.summary.pass == number) {
+            pass.summary.counts.add(&result.counts);
+            pass.summary.complete &= result.complete;
+            pass.cap_reached |= result.cap_reached;
+            pass.error = pass.error.take().or(result.error);
+        }
+        if self.ending.is_none() {
+            self.run_windows();
+            if self.running_windows() == 0 {
+                self.end_pass();
+            }
+        }
+    }
+
+    /// Takes the running pass to the record; what of it is left undone is not.
+    pub(super) fn file_pass(&mut self) -> Option<Pass> {
+        let mut pass = self.pass.take()?;
+        pass.summary.complete &= pass.ranges.is_empty() && pass.next_window > 0;
+        if self.passes.len() >= KEPT_PASSES {
+            self.passes.pop_front();
+        }
+        self.passes.push_back(pass.summary.clone());
+        Some(pass)
+    }
+
+    fn end_pass(&mut self) {
+        let Some(Pass {
+            summary,
+            cap_reached,
+            error,
+            ..
+        }) = self.file_pass()
+        else {
+            return;
+        };
+        if cap_reached && self.cap_left() == 0 {
+            let Self { spec, totals, .. } = self;
+            let why = Why::CapReached {
+                max_affected: spec.max_affected,
+                charged: totals.charged,
+                open: 0,
+            };
+            return self.end(Verdict::Aborted, why);
+        }
+        if let Some(reason) = error {
+            self.warn(format!("pass {}: {reason}", summary.pass));
+            self.failed_passes += 1;
+            if self.failed_passes >= MAX_FAILED_PASSES {
+                let command = "bulk_cancel_workflows".to_owned();
+                return self.end(Verdict::Aborted, Why::ActivityFailed { command, reason });
+            }
+            return self.begin_pass_after(LONGEST_PAUSE_MS, summary.kind);
+        }
+        self.failed_passes = 0;
+        let is_small = summary.counts.listed < u64::from(self.spec.window.page_size);
+        self.small_passes = if is_small { self.small_passes + 1 } else { 0 };
+        let idle = summary.counts.stopped == 0;
+        match summary.kind {
+            PassKind::Roots => {
+                self.phase = Phase::Sweeping;
+                self.begin_pass(PassKind::Open);
+            }
+            PassKind::NewSince(_) => {
+                self.phase = Phase::Sweeping;
+                let next = if self.batch_running {
+                    summary.kind
+                } else {
+                    PassKind::Open
+                };
+                self.begin_pass_after(if self.batch_running { self.pause_ms(idle) } else { 0 }, next);
+            }
+            PassKind::Open if idle => self.begin_confirm(),
+            PassKind::Open => self.begin_pass_after(self.pause_ms(idle), PassKind::Open),
+        }
+    }
+
+    /// Passes that find little must not chase each other: a source that goes on would be swept a few executions at a time, at
+    /// the price of a workflow history that grows without bound.
+    fn pause_ms(&self, idle: bool) -> u64 {
+        let growing = 100 * u64::from(self.small_passes.saturating_sub(1));
+        if idle {
+            LONGEST_PAUSE_MS
+        } else {
+            growing.min(LONGEST_PAUSE_MS)
+        }
+    }
+}
