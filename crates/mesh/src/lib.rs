@@ -26,6 +26,7 @@ mod run;
 pub mod server;
 pub mod shutdown;
 pub mod signal;
+pub mod telemetry;
 pub mod temporal;
 pub mod worker;
 

@@ -1,15 +1,234 @@
-//! The life of a service process.
+//! The life of a service process, from its flags to its exit code.
+//!
+//! In order: flags; configuration (64 on a bad one); telemetry; the payload store; the service's own parts; its registry;
+//! the port; then it serves, works and supervises until a signal. The end is [`crate::shutdown`]'s: health says NOT_SERVING,
+//! new calls are refused and streams told, calls in flight finish, the workers drain, the last spans leave.
 
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crate::{Mesh, Service, ServiceInfo};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-/// The whole life of a service process.
-#[expect(clippy::unused_async, reason = "the body follows in the next commit")]
+use crate::config::{self, Config, EXIT_CONFIG, Settings, Sources};
+use crate::error::Reason;
+use crate::server::{Bound, Readiness, Supervisor};
+use crate::shutdown::{Shutdown, exit_code};
+use crate::temporal::NamespaceClient;
+use crate::worker::Home;
+use crate::worker::manager::{DrainReport, Manager};
+use crate::{Mesh, PayloadStore, Service, ServiceInfo, server, telemetry};
+
+/// The SDK reads it from the process environment only: how long a stopping worker waits for the polls in flight. Without it
+/// they are dropped, and with them the tasks that the server had just answered them with.
+const POLL_WAIT: &str = "TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS";
+const POLL_WAIT_MS: &str = "200";
+
+/// Flags of every service.
+#[derive(Debug, Parser)]
+struct Flags {
+    /// Read this file instead of ./config.yaml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one key of the configuration; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Work on this task queue only; may be repeated. All queues by default.
+    #[arg(long = "queue", value_name = "NAME")]
+    queues: Vec<String>,
+    /// Print the effective configuration, with where each value came from, and exit.
+    #[arg(long)]
+    print_config: bool,
+    /// Ask the running service of this configuration for its health, and exit with 0 when it is SERVING, else 1.
+    #[arg(long)]
+    health: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+        .ok_or_else(|| "must be KEY=VALUE".to_owned())
+}
+
+/// Runs a service from its start to its end. `build` makes the service's own parts and must not need a connection.
+///
+/// Exit codes: 0 after a clean shutdown, 1 when it could not start, 2 when a drain left work behind or a second signal cut
+/// it short, 64 for bad flags or a bad configuration.
 pub async fn run<F>(info: ServiceInfo, build: F) -> ExitCode
 where
     F: FnOnce(Mesh) -> Result<Service, anyhow::Error>,
 {
-    let _ = (info, build);
-    ExitCode::FAILURE
+    let flags = match parse_flags(&info) {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let config = match load_config(&flags, info.default_port) {
+        Ok(config) => config,
+        Err(message) => {
+            eprintln!("quell-{}: {message}", info.name);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if flags.print_config {
+        print!("{}", config::print(&config));
+        return ExitCode::SUCCESS;
+    }
+    if flags.health {
+        return match server::probe(&config.settings.server).await {
+            Ok(status) => {
+                println!("{status}");
+                ExitCode::SUCCESS
+            }
+            Err(reason) => {
+                println!("{reason}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    ensure_poll_wait();
+    let instance = uuid::Uuid::new_v4().to_string();
+    let telemetry = match telemetry::init(&info, &instance, &config.settings.telemetry) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("quell-{}: {error}", info.name);
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = live(info, config.settings, &flags.queues, build).await;
+    let code = match outcome {
+        Ok(clean) => {
+            tracing::info!(clean, "stopped");
+            exit_code(clean)
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "cannot go on");
+            ExitCode::FAILURE
+        }
+    };
+    telemetry.flush().await;
+    if code == exit_code(false) {
+        // An activity that never returns may hold a thread of the runtime, which would wait for it.
+        std::process::exit(i32::from(crate::shutdown::EXIT_CUT_SHORT));
+    }
+    code
+}
+
+fn parse_flags(info: &ServiceInfo) -> Result<Flags, ExitCode> {
+    let command = Flags::command()
+        .bin_name(format!("quell-{}", info.name))
+        .version(info.version)
+        .about(format!("The {} service of Quell. Settings: docs/configuration.md.", info.name));
+    command.try_get_matches().and_then(|matches| Flags::from_arg_matches(&matches)).map_err(|error| {
+        // Printing can only fail on a closed terminal.
+        let _ = error.print();
+        if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS }
+    })
+}
+
+fn load_config(flags: &Flags, default_port: u16) -> Result<Config, config::ConfigError> {
+    let sources = Sources::of_process(flags.config.as_deref(), flags.set.clone()).map_err(config::ConfigError)?;
+    config::load(&sources, default_port)
+}
+
+/// Starts this program again with [`POLL_WAIT`] set, when it is not. `std::env::set_var` is unsafe, rightly: other threads
+/// read the environment. Replacing the process keeps its id, its arguments and its parent.
+fn ensure_poll_wait() {
+    if std::env::var_os(POLL_WAIT).is_some() {
+        return;
+    }
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let failure = match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program).arg0(name).args(args).env(POLL_WAIT, POLL_WAIT_MS).exec(),
+        Err(failure) => failure,
+    };
+    // Only a failure comes back. The service works without; a restart may then cost a retry of a task.
+    eprintln!("cannot start again with {POLL_WAIT}={POLL_WAIT_MS}: {failure}; set it in the environment");
+}
+
+/// Serves and works until a signal. Gives whether the end was clean.
+async fn live<F>(info: ServiceInfo, settings: Settings, only: &[String], build: F) -> Result<bool, anyhow::Error>
+where
+    F: FnOnce(Mesh) -> Result<Service, anyhow::Error>,
+{
+    let settings = Arc::new(settings);
+    let shutdown = Shutdown::new();
+    shutdown.listen()?;
+    let identity = identity(&info);
+    let payloads = PayloadStore::open(&settings.payload)?;
+    let client = |namespace: &config::NamespaceSettings| {
+        NamespaceClient::new(namespace.clone(), identity.clone(), payloads.codec())
+    };
+    let (main, canceler) = (client(&settings.main), client(&settings.canceler));
+    let mesh = Mesh {
+        info,
+        settings: settings.clone(),
+        main: main.clone(),
+        canceler: canceler.clone(),
+        payloads,
+        shutdown: shutdown.clone(),
+    };
+    let Service { grpc, registry } = build(mesh)?;
+    let namespaces = registry
+        .homes()
+        .into_iter()
+        .map(|home| match home {
+            Home::Main => main.clone(),
+            Home::Canceler => canceler.clone(),
+        })
+        .collect();
+    let manager = Manager::new(registry, only, &main, &canceler, &identity, &settings.worker)?;
+
+    let bound = Bound::listen(&settings.server).await?;
+    let address = bound.address();
+    let readiness = watch::Sender::new(Readiness::NotReady {
+        reason: Reason::WorkerNotReady,
+        message: "the service is starting".to_owned(),
+    });
+    let services = grpc.names().to_vec();
+    let (health, mut server) = bound.serve(&settings.server, grpc, readiness.subscribe(), shutdown.token()).await?;
+    tracing::info!(service = info.name, version = info.version, %address, "listening");
+
+    let supervisor =
+        Supervisor { namespaces, queues: manager.states(), shutdown: shutdown.clone(), services, health, readiness: readiness.clone() };
+    let supervisor = tokio::spawn(supervisor.run());
+    let drain = CancellationToken::new();
+    let mut workers = tokio::spawn(manager.run(drain.clone()));
+
+    tokio::select! {
+        () = shutdown.requested() => {}
+        ended = &mut server => {
+            anyhow::bail!("the gRPC server ended by itself: {ended:?}");
+        }
+        ended = &mut workers => {
+            anyhow::bail!("the workers ended by themselves: {ended:?}");
+        }
+    }
+    // Health first, for a moment, then the port.
+    supervisor.await?;
+    tokio::time::sleep(settings.server.shutdown_delay).await;
+    shutdown.tell();
+    let calls_finished = tokio::time::timeout(settings.worker.drain_timeout, &mut server).await.is_ok();
+    if !calls_finished {
+        tracing::warn!("calls in flight did not finish in time and are cut");
+        server.abort();
+    }
+    drain.cancel();
+    let report: DrainReport = workers.await??;
+    Ok(calls_finished && report.is_clean())
+}
+
+/// What Temporal shows of this process: unique, since the manager looks for it among the pollers.
+fn identity(info: &ServiceInfo) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_else(|| "localhost".to_owned());
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    format!("quell-{}@{host}@{}-{}", info.name, std::process::id(), nonce.get(..6).unwrap_or(&nonce))
 }

@@ -41,12 +41,14 @@ pub struct ServerSettings {
     pub host: String,
     /// Port to listen on; 0 takes a free one (default: the service's).
     pub port: u16,
-    /// Longest time of a unary rpc when the caller gives no deadline (default 30 s).
+    /// Deadline of an rpc whose caller gives none, until its response begins (default 30 s).
     pub request_timeout: Duration,
     /// Calls served at once (default 1024).
     pub concurrency_limit: usize,
     /// How long an rpc waits for a connection to Temporal (default 2 s).
     pub connect_wait: Duration,
+    /// How long health says NOT_SERVING before new calls are refused at shutdown (default 0.5 s).
+    pub shutdown_delay: Duration,
 }
 
 /// How one namespace is reached.
@@ -209,6 +211,7 @@ impl Settings {
                 request_timeout: flat.server_request_timeout.0,
                 concurrency_limit: usize::try_from(flat.server_concurrency_limit.0).unwrap_or(usize::MAX),
                 connect_wait,
+                shutdown_delay: flat.server_shutdown_delay.0,
             },
             main,
             canceler,

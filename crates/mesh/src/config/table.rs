@@ -70,12 +70,14 @@ settings! {
     server_host: String = "server.host", "QUELL_HOST", "127.0.0.1";
     /// Port that the gRPC server listens on; 0 takes a free one. Default: 50051 work, 50052 canceler, 50053 batch.
     server_port: Option<u16> = "server.port", "QUELL_PORT", "";
-    /// Longest time for a unary rpc when the caller gives no deadline; a caller's shorter deadline is honoured.
+    /// Deadline of an rpc whose caller gives none, until its response begins. A caller's own deadline wins.
     server_request_timeout: Seconds = "server.request_timeout_s", "QUELL_REQUEST_TIMEOUT_SECONDS", "30";
     /// Calls served at the same time, streams included; more are refused with OVERLOADED.
     server_concurrency_limit: Count = "server.concurrency_limit", "QUELL_CONCURRENCY_LIMIT", "1024";
     /// How long an rpc waits for a connection to Temporal before it fails with TEMPORAL_UNREACHABLE.
     server_connect_wait: Seconds = "server.connect_wait_s", "QUELL_CONNECT_WAIT_SECONDS", "2";
+    /// At shutdown, how long health says NOT_SERVING before new calls are refused, so that balancers look away first.
+    server_shutdown_delay: Seconds = "server.shutdown_delay_s", "QUELL_SHUTDOWN_DELAY_SECONDS", "0.5";
 
     /// Temporal frontend of the namespace whose workflows are started and stopped. https means TLS.
     main_address: Address = "temporal.main.address", "TEMPORAL_MAIN_ADDRESS", "http://127.0.0.1:7233";

@@ -87,13 +87,15 @@ pub(crate) struct Queue {
     activities: Vec<String>,
 }
 
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.home, &self.workflows, &self.activities).fmt(f)
+    }
+}
+
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut map = f.debug_map();
-        for (name, queue) in &self.queues {
-            map.entry(name, &(queue.home, &queue.workflows, &queue.activities));
-        }
-        map.finish()
+        self.queues.fmt(f)
     }
 }
 
