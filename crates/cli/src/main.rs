@@ -1,1 +1,20 @@
-fn main() {}
+//! The `quell` command.
+
+use clap::Parser as _;
+use quell_cli::commands::{self, Cli};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return commands::usage(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => ExitCode::from(runtime.block_on(commands::run(cli))),
+        Err(error) => {
+            eprintln!("quell: no async runtime: {error}");
+            ExitCode::from(quell_cli::exit::FAILED)
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Connections to the three services.
+
+use crate::dev::{DevMesh, Part, innermost};
+use crate::exit::Failure;
+use quell_api::canceler::v1::cancellation_service_client::CancellationServiceClient;
+use quell_api::work::v1::snowball_service_client::SnowballServiceClient;
+use std::time::Duration;
+use tonic::Request;
+use tonic::transport::{Channel, Endpoint};
+
+/// Deadline of a call that answers once. Preview waits a second for a second count; everything else is quicker.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where the services are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Addresses {
+    /// Address of the work service.
+    #[arg(
+        long,
+        global = true,
+        env = "QUELL_WORK_ADDRESS",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
+    pub work: String,
+    /// Address of the canceler service.
+    #[arg(
+        long,
+        global = true,
+        env = "QUELL_CANCELER_ADDRESS",
+        default_value = "http://127.0.0.1:50052",
+        value_name = "URL"
+    )]
+    pub canceler: String,
+    /// Address of the batch service.
+    #[arg(
+        long,
+        global = true,
+        env = "QUELL_BATCH_ADDRESS",
+        default_value = "http://127.0.0.1:50053",
+        value_name = "URL"
+    )]
+    pub batch: String,
+}
+
+impl Addresses {
+    /// Those of a mesh of our own.
+    #[must_use]
+    pub fn of_mesh(mesh: &DevMesh) -> Self {
+        Self {
+            work: mesh.address(Part::Work),
+            canceler: mesh.address(Part::Canceler),
+            batch: mesh.address(Part::Batch),
+        }
+    }
+
+    /// Snowballs.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn snowballs(&self) -> Result<SnowballServiceClient<Channel>, Failure> {
+        Ok(SnowballServiceClient::new(connect("work", &self.work).await?))
+    }
+
+    /// Cancellations.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn cancellations(&self) -> Result<CancellationServiceClient<Channel>, Failure> {
+        Ok(CancellationServiceClient::new(
+            connect("canceler", &self.canceler).await?,
+        ))
+    }
+}
+
+async fn connect(service: &'static str, address: &str) -> Result<Channel, Failure> {
+    let with_scheme = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("http://{address}")
+    };
+    let wrong = |error| Failure::Usage(format!("{address:?} is no address of a service: {error}"));
+    let endpoint = Endpoint::from_shared(with_scheme)
+        .map_err(wrong)?
+        .connect_timeout(Duration::from_secs(5));
+    endpoint.connect().await.map_err(|error| Failure::Unreachable {
+        service,
+        address: address.to_owned(),
+        reason: innermost(&error),
+    })
+}
+
+/// A request that answers once, with our deadline, which the services hand on.
+pub fn unary<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}

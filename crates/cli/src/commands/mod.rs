@@ -1,0 +1,124 @@
+//! The commands: one module each, all of the same shape: arguments, and a function that gives an exit code or a [`Failure`].
+
+mod cancellation;
+mod demo;
+mod dev;
+mod doctor;
+mod snowball;
+mod stop;
+mod target;
+mod watch;
+
+use crate::clients::Addresses;
+use crate::exit::{self, Failure};
+use crate::ui::Ui;
+use clap::{Parser, Subcommand};
+use serde_json::json;
+use std::process::ExitCode;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, and for a cancellation CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED; 64 wrong usage.
+With --json the last line of standard output is one JSON object.";
+
+/// Stops a runaway Temporal workload: fast, completely, and with proof.
+#[derive(Debug, Parser)]
+#[command(name = "quell", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// One JSON object as the last line of standard output; lines for people go to standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    addresses: Addresses,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts a mesh on this machine: Temporal with its Web UI, Jaeger, the three services. Ctrl-C stops all.
+    Dev(dev::DevArgs),
+    /// Shows the main job: a mesh of its own, a snowball that goes on growing, a cancellation, the receipt, a check.
+    Demo(demo::DemoArgs),
+    /// Checks a mesh: each line says ok, or what to do.
+    Doctor(doctor::DoctorArgs),
+    /// Workloads that grow, so that stopping them can be tried.
+    #[command(subcommand)]
+    Snowball(snowball::SnowballCommand),
+    /// Shows what a cancellation would stop; changes nothing.
+    Preview(cancellation::PreviewArgs),
+    /// Cancels a workload and watches it until it is done. Ctrl-C leaves the cancellation running.
+    Stop(stop::StopArgs),
+    /// Watches a cancellation until it is done.
+    Watch(watch::WatchArgs),
+    /// Aborts a cancellation: nothing more is stopped.
+    Abort(cancellation::AbortArgs),
+    /// Lists cancellations, newest first.
+    List(cancellation::ListArgs),
+    /// Prints the receipt of an ended cancellation.
+    Receipt(cancellation::ReceiptArgs),
+}
+
+/// Runs a command and gives its exit code.
+pub async fn run(cli: Cli) -> u8 {
+    let Cli {
+        json,
+        addresses,
+        command,
+    } = cli;
+    let ui = Ui::new(json);
+    let outcome = match command {
+        Command::Dev(args) => Box::pin(dev::run(ui, args)).await,
+        Command::Demo(args) => Box::pin(demo::run(ui, args)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(ui, args)).await,
+        Command::Snowball(command) => snowball::run(ui, &addresses, command).await,
+        Command::Preview(args) => cancellation::preview(ui, &addresses, args).await,
+        Command::Stop(args) => stop::run(ui, &addresses, args).await,
+        Command::Watch(args) => watch::run(ui, &addresses, args).await,
+        Command::Abort(args) => cancellation::abort(ui, &addresses, args).await,
+        Command::List(args) => cancellation::list(ui, &addresses, args).await,
+        Command::Receipt(args) => cancellation::receipt(ui, &addresses, args).await,
+    };
+    outcome.unwrap_or_else(|failure| fail(ui, &failure))
+}
+
+fn fail(ui: Ui, failure: &Failure) -> u8 {
+    eprintln!("quell: {failure}");
+    ui.result(&failure.json());
+    failure.code()
+}
+
+/// Prints what clap says; a wrong command line ends with 64, help and version with 0.
+#[must_use]
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do when not even this can be printed.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let message = error.render().to_string();
+        let first = message
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        Ui::new(true).result(&json!({ "error": { "message": first } }));
+    }
+    ExitCode::from(exit::USAGE)
+}
+
+/// A duration on the command line: `90s`, `5m`, `1h 30m`.
+fn parse_duration(text: &str) -> Result<prost_types::Duration, String> {
+    let signed: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    let duration = std::time::Duration::try_from(signed).map_err(|_| "must not be negative".to_owned())?;
+    prost_types::Duration::try_from(duration).map_err(|error| error.to_string())
+}
+
+/// A message whose field the service left out.
+fn missing(what: &str) -> Failure {
+    Failure::Other(format!("the service's answer lacks the {what}"))
+}
+
+#[cfg(test)]
+mod tests;

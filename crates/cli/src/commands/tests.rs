@@ -1,0 +1,70 @@
+//! The command line itself.
+
+use super::*;
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("quell").chain(line.split(' ')))
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_takes_json_before_or_after_it() {
+    for line in [
+        "--json doctor",
+        "doctor --json",
+        "snowball list --json",
+        "demo --size 100 --json",
+        "list --json",
+    ] {
+        assert!(parse(line).unwrap().json, "{line}");
+    }
+    assert!(!parse("doctor").unwrap().json);
+}
+
+#[test]
+fn a_stop_needs_exactly_one_target_and_a_reason() {
+    assert!(parse("stop --workload-id a --reason r").is_ok());
+    assert!(parse("stop --query CloseTime --reason r").is_ok());
+    let kind = |line| parse(line).unwrap_err().kind();
+    assert_eq!(kind("stop --reason r"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(kind("stop --workload-id a"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(
+        kind("stop --workload-id a --query b --reason r"),
+        ErrorKind::ArgumentConflict
+    );
+    assert_eq!(
+        kind("stop --workload-id a --reason r --no-quiesce --require-quiesce"),
+        ErrorKind::ArgumentConflict
+    );
+    assert_eq!(kind("preview"), ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
+fn the_size_of_a_demo_has_bounds() {
+    assert!(parse("demo").is_ok());
+    for line in ["demo --size 1", "demo --size 600000", "demo --size many"] {
+        assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::ValueValidation, "{line}");
+    }
+}
+
+#[test]
+fn durations_are_written_as_people_write_them() {
+    let seconds = |text| parse_duration(text).map(|duration| duration.seconds);
+    assert_eq!(seconds("90s"), Ok(90));
+    assert_eq!(seconds("1h 30m"), Ok(5400));
+    assert_eq!(parse_duration("250ms").unwrap().nanos, 250_000_000);
+    assert!(seconds("soon").is_err());
+    assert!(seconds("-3s").is_err());
+}
+
+#[test]
+fn addresses_can_be_given_to_any_command() {
+    let cli = parse("receipt abc --canceler http://10.0.0.1:9").unwrap();
+    assert_eq!(cli.addresses.canceler, "http://10.0.0.1:9");
+}
