@@ -67,7 +67,9 @@ impl Service<http::Request<tonic::body::Body>> for DeadlineChannel {
     }
 
     fn call(&mut self, mut request: http::Request<tonic::body::Body>) -> Self::Future {
-        let left = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now())).ok();
+        let left = DEADLINE
+            .try_with(|deadline| deadline.saturating_duration_since(Instant::now()))
+            .ok();
         if let Some(left) = left
             && !request.headers().contains_key("grpc-timeout")
             // Milliseconds have at most eight digits by the gRPC specification: over a day, which no call of ours has.
@@ -92,7 +94,9 @@ mod tests {
     #[tokio::test]
     async fn the_deadline_is_seen_inside_only() {
         assert!(DEADLINE.try_with(|_| ()).is_err());
-        let inside = with_deadline(Instant::now() + Duration::from_secs(9), async { DEADLINE.try_with(|d| *d).is_ok() });
+        let inside = with_deadline(Instant::now() + Duration::from_secs(9), async {
+            DEADLINE.try_with(|d| *d).is_ok()
+        });
         assert!(inside.await);
     }
 }

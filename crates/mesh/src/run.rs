@@ -120,12 +120,22 @@ fn parse_flags(info: &ServiceInfo) -> Result<Flags, ExitCode> {
     let command = Flags::command()
         .bin_name(format!("quell-{}", info.name))
         .version(info.version)
-        .about(format!("The {} service of Quell. Settings: docs/configuration.md.", info.name));
-    command.try_get_matches().and_then(|matches| Flags::from_arg_matches(&matches)).map_err(|error| {
-        // Printing can only fail on a closed terminal.
-        let _ = error.print();
-        if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS }
-    })
+        .about(format!(
+            "The {} service of Quell. Settings: docs/configuration.md.",
+            info.name
+        ));
+    command
+        .try_get_matches()
+        .and_then(|matches| Flags::from_arg_matches(&matches))
+        .map_err(|error| {
+            // Printing can only fail on a closed terminal.
+            let _ = error.print();
+            if error.use_stderr() {
+                ExitCode::from(EXIT_CONFIG)
+            } else {
+                ExitCode::SUCCESS
+            }
+        })
 }
 
 fn load_config(flags: &Flags, default_port: u16) -> Result<Config, config::ConfigError> {
@@ -142,7 +152,11 @@ fn ensure_poll_wait() {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_default();
     let failure = match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program).arg0(name).args(args).env(POLL_WAIT, POLL_WAIT_MS).exec(),
+        Ok(program) => std::process::Command::new(program)
+            .arg0(name)
+            .args(args)
+            .env(POLL_WAIT, POLL_WAIT_MS)
+            .exec(),
         Err(failure) => failure,
     };
     // Only a failure comes back. The service works without; a restart may then cost a retry of a task.
@@ -189,11 +203,19 @@ where
         message: "the service is starting".to_owned(),
     });
     let services = grpc.names().to_vec();
-    let (health, mut server) = bound.serve(&settings.server, grpc, readiness.subscribe(), shutdown.token()).await?;
+    let (health, mut server) = bound
+        .serve(&settings.server, grpc, readiness.subscribe(), shutdown.token())
+        .await?;
     tracing::info!(service = info.name, version = info.version, %address, "listening");
 
-    let supervisor =
-        Supervisor { namespaces, queues: manager.states(), shutdown: shutdown.clone(), services, health, readiness: readiness.clone() };
+    let supervisor = Supervisor {
+        namespaces,
+        queues: manager.states(),
+        shutdown: shutdown.clone(),
+        services,
+        health,
+        readiness: readiness.clone(),
+    };
     let supervisor = tokio::spawn(supervisor.run());
     let drain = CancellationToken::new();
     let mut workers = tokio::spawn(manager.run(drain.clone()));
@@ -211,7 +233,9 @@ where
     supervisor.await?;
     tokio::time::sleep(settings.server.shutdown_delay).await;
     shutdown.tell();
-    let calls_finished = tokio::time::timeout(settings.worker.drain_timeout, &mut server).await.is_ok();
+    let calls_finished = tokio::time::timeout(settings.worker.drain_timeout, &mut server)
+        .await
+        .is_ok();
     if !calls_finished {
         tracing::warn!("calls in flight did not finish in time and are cut");
         server.abort();
@@ -230,5 +254,10 @@ fn identity(info: &ServiceInfo) -> String {
         .or_else(|| std::env::var("HOSTNAME").ok())
         .unwrap_or_else(|| "localhost".to_owned());
     let nonce = uuid::Uuid::new_v4().simple().to_string();
-    format!("quell-{}@{host}@{}-{}", info.name, std::process::id(), nonce.get(..6).unwrap_or(&nonce))
+    format!(
+        "quell-{}@{host}@{}-{}",
+        info.name,
+        std::process::id(),
+        nonce.get(..6).unwrap_or(&nonce)
+    )
 }

@@ -63,9 +63,11 @@ impl Shutdown {
         let mut terminate = signal(SignalKind::terminate())?;
         let shutdown = self.clone();
         tokio::spawn(async move {
-            let mut next = async || tokio::select! {
-                _ = interrupt.recv() => "SIGINT",
-                _ = terminate.recv() => "SIGTERM",
+            let mut next = async || {
+                tokio::select! {
+                    _ = interrupt.recv() => "SIGINT",
+                    _ = terminate.recv() => "SIGTERM",
+                }
             };
             let name = next().await;
             tracing::info!(signal = name, "shutdown requested");
@@ -81,7 +83,11 @@ impl Shutdown {
 /// The exit code of a run: clean, or with work left behind.
 #[must_use]
 pub(crate) fn exit_code(clean: bool) -> ExitCode {
-    if clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CUT_SHORT) }
+    if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_CUT_SHORT)
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,12 @@ mod tests {
         let mut state = CancelState::default();
         assert!(state.request("operator"));
         assert!(!state.request("another"));
-        assert_eq!(state, CancelState { requested: true, reason: "operator".into() });
+        assert_eq!(
+            state,
+            CancelState {
+                requested: true,
+                reason: "operator".into()
+            }
+        );
     }
 }

@@ -18,7 +18,9 @@ use secrecy::ExposeSecret as _;
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::request_extensions::RetryConfigForCall;
-use temporalio_client::{Client, ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, RetryOptions, TlsOptions};
+use temporalio_client::{
+    Client, ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, RetryOptions, TlsOptions,
+};
 use temporalio_common::data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter};
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use temporalio_sdk::opentelemetry::OpenTelemetryPlugin;
@@ -115,9 +117,10 @@ impl NamespaceClient {
             Ok(client) => Ok(client),
             Err(_) => match &*self.0.state.borrow() {
                 ConnectionState::Unavailable { reason, message } => Err(Error::unavailable(*reason, message.clone())),
-                ConnectionState::Idle | ConnectionState::Connected => {
-                    Err(Error::unavailable(Reason::TemporalUnreachable, "still connecting to Temporal"))
-                }
+                ConnectionState::Idle | ConnectionState::Connected => Err(Error::unavailable(
+                    Reason::TemporalUnreachable,
+                    "still connecting to Temporal",
+                )),
             },
         }
     }
@@ -173,7 +176,9 @@ impl NamespaceClient {
 #[must_use]
 pub fn no_retry<T>(request: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(request);
-    request.extensions_mut().insert(RetryConfigForCall(RetryOptions::no_retries()));
+    request
+        .extensions_mut()
+        .insert(RetryConfigForCall(RetryOptions::no_retries()));
     request
 }
 
@@ -210,7 +215,14 @@ async fn keep_connecting(
             Ok(Err(failure)) => failure,
             Err(_) => "no connection to temporal in time".to_owned(),
         };
-        set(state, &settings.namespace, ConnectionState::Unavailable { reason: Reason::TemporalUnreachable, message: failure });
+        set(
+            state,
+            &settings.namespace,
+            ConnectionState::Unavailable {
+                reason: Reason::TemporalUnreachable,
+                message: failure,
+            },
+        );
         tokio::time::sleep(pauses.next().unwrap_or(MAX_PAUSE)).await;
     }
 }
@@ -228,7 +240,11 @@ async fn keep_checking(settings: &NamespaceSettings, client: &Client, state: &wa
                 // A definite answer counts at once, silence only when it lasts.
                 let certain = reason != Reason::TemporalUnreachable || *state.borrow() != ConnectionState::Connected;
                 if certain || failures >= LOST_AFTER {
-                    set(state, &settings.namespace, ConnectionState::Unavailable { reason, message });
+                    set(
+                        state,
+                        &settings.namespace,
+                        ConnectionState::Unavailable { reason, message },
+                    );
                 }
             }
         }
@@ -238,23 +254,30 @@ async fn keep_checking(settings: &NamespaceSettings, client: &Client, state: &wa
 
 /// Whether the server answers and knows the namespace.
 async fn check(settings: &NamespaceSettings, client: &Client) -> Result<(), (Reason, String)> {
-    let request = DescribeNamespaceRequest { namespace: settings.namespace.clone(), ..DescribeNamespaceRequest::default() };
+    let request = DescribeNamespaceRequest {
+        namespace: settings.namespace.clone(),
+        ..DescribeNamespaceRequest::default()
+    };
     let mut stub = client.connection().workflow_service();
     match tokio::time::timeout(ATTEMPT, stub.describe_namespace(no_retry(request))).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(status)) => {
             let error = crate::error::from_temporal(status);
             match error.reason() {
-                Reason::NamespaceNotFound | Reason::NotFound => {
-                    Err((Reason::NamespaceNotFound, format!("temporal does not know the namespace {:?}", settings.namespace)))
-                }
+                Reason::NamespaceNotFound | Reason::NotFound => Err((
+                    Reason::NamespaceNotFound,
+                    format!("temporal does not know the namespace {:?}", settings.namespace),
+                )),
                 // The namespace lookup shares a rate limit with everybody: a busy server is a live server.
                 Reason::TemporalRateLimited => Ok(()),
                 Reason::TemporalDenied => Err((Reason::TemporalDenied, "temporal refused the credentials".to_owned())),
                 _ => Err((Reason::TemporalUnreachable, "temporal does not answer".to_owned())),
             }
         }
-        Err(_) => Err((Reason::TemporalUnreachable, "temporal does not answer in time".to_owned())),
+        Err(_) => Err((
+            Reason::TemporalUnreachable,
+            "temporal does not answer in time".to_owned(),
+        )),
     }
 }
 
@@ -267,7 +290,12 @@ fn set(state: &watch::Sender<ConnectionState>, namespace: &str, new: ConnectionS
         match &new {
             ConnectionState::Connected => tracing::info!(namespace, "connected to temporal"),
             ConnectionState::Unavailable { reason, message } => {
-                tracing::warn!(namespace, reason = reason.as_str(), message, "temporal is not available; trying on");
+                tracing::warn!(
+                    namespace,
+                    reason = reason.as_str(),
+                    message,
+                    "temporal is not available; trying on"
+                );
             }
             ConnectionState::Idle => {}
         }
@@ -280,15 +308,21 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Short pauses: the wait is mostly for a server that is just starting, and one attempt costs nothing.
 pub(crate) fn backoff() -> ExponentialBuilder {
-    ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_delay(MAX_PAUSE).with_jitter().without_max_times()
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(MAX_PAUSE)
+        .with_jitter()
+        .without_max_times()
 }
 
 async fn connect(settings: &NamespaceSettings, identity: &str, codec: OversizeCodec) -> Result<Client, String> {
     let options = connection_options(settings, identity)?;
-    let connection = Connection::connect(options).await.map_err(|error: ClientConnectError| {
-        tracing::debug!(namespace = settings.namespace, error = %error, "connecting failed");
-        connect_reason(&error)
-    })?;
+    let connection = Connection::connect(options)
+        .await
+        .map_err(|error: ClientConnectError| {
+            tracing::debug!(namespace = settings.namespace, error = %error, "connecting failed");
+            connect_reason(&error)
+        })?;
     let converter = DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::default(), codec);
     let options = ClientOptions::new(settings.namespace.clone())
         .data_converter(converter)
@@ -315,7 +349,9 @@ fn connection_options(settings: &NamespaceSettings, identity: &str) -> Result<Co
 
 fn tls_options(settings: &NamespaceSettings) -> Result<Option<TlsOptions>, String> {
     let tls = &settings.tls;
-    let wanted = settings.address.starts_with("https://") || settings.api_key.is_some() || *tls != crate::config::TlsSettings::default();
+    let wanted = settings.address.starts_with("https://")
+        || settings.api_key.is_some()
+        || *tls != crate::config::TlsSettings::default();
     if !wanted {
         return Ok(None);
     }
@@ -325,7 +361,12 @@ fn tls_options(settings: &NamespaceSettings) -> Result<Option<TlsOptions>, Strin
             .transpose()
     };
     let client_tls = match (read(&tls.cert_file)?, read(&tls.key_file)?) {
-        (Some(cert), Some(key)) => Some(ClientTlsOptions::builder().client_cert(cert).client_private_key(key).build()),
+        (Some(cert), Some(key)) => Some(
+            ClientTlsOptions::builder()
+                .client_cert(cert)
+                .client_private_key(key)
+                .build(),
+        ),
         _ => None,
     };
     Ok(Some(

@@ -42,8 +42,18 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(source: impl Into<String>, key: impl Into<String>, value: Option<String>, message: impl Into<String>) -> Self {
-        Self { source: source.into(), key: key.into(), value, message: message.into() }
+    pub(crate) fn new(
+        source: impl Into<String>,
+        key: impl Into<String>,
+        value: Option<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            key: key.into(),
+            value,
+            message: message.into(),
+        }
     }
 }
 
@@ -106,9 +116,19 @@ impl Config {
 /// Merges the layers, checks everything, and gives the settings or all mistakes.
 pub fn load(sources: &Sources, default_port: u16) -> Result<Config, ConfigError> {
     let table = table();
-    let mut layers = Layers { table: &table, problems: Vec::new(), origins: BTreeMap::new() };
+    let mut layers = Layers {
+        table: &table,
+        problems: Vec::new(),
+        origins: BTreeMap::new(),
+    };
     for setting in &table {
-        layers.origins.insert(setting.key, Origin { source: "default".to_owned(), text: setting.default.to_owned() });
+        layers.origins.insert(
+            setting.key,
+            Origin {
+                source: "default".to_owned(),
+                text: setting.default.to_owned(),
+            },
+        );
     }
     if let Some((path, text)) = &sources.file {
         layers.yaml(&path.display().to_string(), text);
@@ -120,7 +140,9 @@ pub fn load(sources: &Sources, default_port: u16) -> Result<Config, ConfigError>
     for (key, value) in &sources.flags {
         layers.keyed("flags", key, value);
     }
-    let Layers { mut problems, origins, .. } = layers;
+    let Layers {
+        mut problems, origins, ..
+    } = layers;
     if problems.is_empty() {
         match table::Flat::read(|key| origins.get(key).map_or_else(String::new, |origin| origin.text.clone())) {
             Ok(flat) => {
@@ -142,8 +164,15 @@ fn cross_checks(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -
     for (name, namespace) in [("main", &settings.main), ("canceler", &settings.canceler)] {
         let key = format!("temporal.{name}.tls_cert_file");
         if namespace.tls.cert_file.is_some() != namespace.tls.key_file.is_some() {
-            let source = origins.get(key.as_str()).map_or("configuration", |origin| origin.source.as_str());
-            problems.push(Problem::new(source, key, None, "a client certificate and its key must be given together"));
+            let source = origins
+                .get(key.as_str())
+                .map_or("configuration", |origin| origin.source.as_str());
+            problems.push(Problem::new(
+                source,
+                key,
+                None,
+                "a client certificate and its key must be given together",
+            ));
         }
     }
     problems
@@ -174,12 +203,17 @@ impl Layers<'_> {
     fn keyed(&mut self, source: &str, key: &str, value: &str) {
         if let Some(setting) = self.table.iter().find(|s| s.key == key) {
             self.take(source, key, setting, value.to_owned());
-        } else if let Some(setting) = self.table.iter().find(|s| s.secret && key.strip_suffix("_file") == Some(s.key)) {
+        } else if let Some(setting) = self
+            .table
+            .iter()
+            .find(|s| s.secret && key.strip_suffix("_file") == Some(s.key))
+        {
             self.take_file(source, key, setting, value);
         } else {
             let hint = nearest(key, self.table).map_or_else(String::new, |near| format!("; did you mean {near}?"));
             // The value of an unknown key may be a secret under a misspelt name: it is not repeated.
-            self.problems.push(Problem::new(source, key, None, format!("unknown key{hint}")));
+            self.problems
+                .push(Problem::new(source, key, None, format!("unknown key{hint}")));
         }
     }
 
@@ -206,7 +240,13 @@ impl Layers<'_> {
     fn take(&mut self, source: &str, name: &str, setting: &Setting, text: String) {
         match (setting.check)(&text) {
             Ok(()) => {
-                self.origins.insert(setting.key, Origin { source: source.to_owned(), text });
+                self.origins.insert(
+                    setting.key,
+                    Origin {
+                        source: source.to_owned(),
+                        text,
+                    },
+                );
             }
             Err(message) => {
                 let shown = if setting.secret { print::MASK.to_owned() } else { text };
@@ -218,9 +258,18 @@ impl Layers<'_> {
     fn take_file(&mut self, source: &str, name: &str, setting: &Setting, path: &str) {
         match std::fs::read_to_string(path) {
             // Editors and `echo` end a file with a newline that is no part of the secret.
-            Ok(text) if !text.trim().is_empty() => self.take(&format!("{source} ({path})"), name, setting, text.trim().to_owned()),
-            Ok(_) => self.problems.push(Problem::new(source, name, Some(path.to_owned()), "the file is empty")),
-            Err(error) => self.problems.push(Problem::new(source, name, Some(path.to_owned()), format!("the file cannot be read: {error}"))),
+            Ok(text) if !text.trim().is_empty() => {
+                self.take(&format!("{source} ({path})"), name, setting, text.trim().to_owned())
+            }
+            Ok(_) => self
+                .problems
+                .push(Problem::new(source, name, Some(path.to_owned()), "the file is empty")),
+            Err(error) => self.problems.push(Problem::new(
+                source,
+                name,
+                Some(path.to_owned()),
+                format!("the file cannot be read: {error}"),
+            )),
         }
     }
 }
@@ -235,7 +284,10 @@ fn nearest(key: &str, table: &[Setting]) -> Option<&'static str> {
         .or_else(|| {
             // The right last word in the wrong place is the other usual mistake.
             let last = key.rsplit('.').next()?;
-            table.iter().find(|s| s.key.rsplit('.').next() == Some(last)).map(|s| (0, s.key))
+            table
+                .iter()
+                .find(|s| s.key.rsplit('.').next() == Some(last))
+                .map(|s| (0, s.key))
         })
         .map(|(_, key)| key)
 }

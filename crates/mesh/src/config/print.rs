@@ -12,7 +12,9 @@ pub(crate) const MASK: &str = "********";
 pub fn print(config: &Config) -> String {
     let mut out = String::new();
     for setting in table() {
-        let Some(origin) = config.origins.get(setting.key) else { continue };
+        let Some(origin) = config.origins.get(setting.key) else {
+            continue;
+        };
         let (value, source) = shown(config, &setting, &origin.text, &origin.source);
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{}: {value}  # {source}", setting.key);
@@ -22,7 +24,11 @@ pub fn print(config: &Config) -> String {
 
 fn shown(config: &Config, setting: &Setting, text: &str, source: &str) -> (String, String) {
     if !text.is_empty() {
-        let value = if setting.secret { MASK.to_owned() } else { text.to_owned() };
+        let value = if setting.secret {
+            MASK.to_owned()
+        } else {
+            text.to_owned()
+        };
         return (value, source.to_owned());
     }
     let settings = &config.settings;
@@ -41,7 +47,10 @@ fn shown(config: &Config, setting: &Setting, text: &str, source: &str) -> (Strin
 }
 
 fn optional(value: Option<&str>, source: String) -> (String, String) {
-    value.map_or_else(|| ("~".to_owned(), "not set".to_owned()), |value| (value.to_owned(), source))
+    value.map_or_else(
+        || ("~".to_owned(), "not set".to_owned()),
+        |value| (value.to_owned(), source),
+    )
 }
 
 /// docs/configuration.md: a test writes it from the table and fails when the file is stale.
@@ -68,11 +77,25 @@ pub fn markdown() -> String {
         let this = setting.key.rsplit_once('.').map_or("general", |(group, _)| group);
         if this != group {
             group = this;
-            let _ = writeln!(out, "## {group}\n\n| key | variable | type | default | meaning |\n| --- | --- | --- | --- | --- |");
+            let _ = writeln!(
+                out,
+                "## {group}\n\n| key | variable | type | default | meaning |\n| --- | --- | --- | --- | --- |"
+            );
         }
-        let default = if setting.default.is_empty() { "-".to_owned() } else { format!("`{}`", setting.default) };
-        let _ = writeln!(out, "| `{}` | `{}` | {} | {default} | {} |", setting.key, setting.env, setting.kind, setting.doc);
-        let last_of_group = table().iter().rfind(|s| s.key.rsplit_once('.').map_or("general", |(g, _)| g) == this).map(|s| s.key);
+        let default = if setting.default.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("`{}`", setting.default)
+        };
+        let _ = writeln!(
+            out,
+            "| `{}` | `{}` | {} | {default} | {} |",
+            setting.key, setting.env, setting.kind, setting.doc
+        );
+        let last_of_group = table()
+            .iter()
+            .rfind(|s| s.key.rsplit_once('.').map_or("general", |(g, _)| g) == this)
+            .map(|s| s.key);
         if last_of_group == Some(setting.key) {
             out.push('\n');
         }

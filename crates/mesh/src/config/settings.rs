@@ -185,7 +185,9 @@ impl Settings {
             health_interval,
             connect_wait,
         };
-        let address = flat.canceler_address.map_or_else(|| main.address.clone(), |address| address.0);
+        let address = flat
+            .canceler_address
+            .map_or_else(|| main.address.clone(), |address| address.0);
         // Credentials are inherited with the address only: an API key must never be sent to another server
         // than the one it was given for.
         let same_server = address == main.address;
@@ -198,8 +200,14 @@ impl Settings {
         let canceler = NamespaceSettings {
             namespace: flat.canceler_namespace.unwrap_or_else(|| main.namespace.clone()),
             task_queue: flat.canceler_task_queue,
-            api_key: flat.canceler_api_key.or_else(|| main.api_key.clone().filter(|_| same_server)),
-            tls: if own_tls == TlsSettings::default() && same_server { main.tls.clone() } else { own_tls },
+            api_key: flat
+                .canceler_api_key
+                .or_else(|| main.api_key.clone().filter(|_| same_server)),
+            tls: if own_tls == TlsSettings::default() && same_server {
+                main.tls.clone()
+            } else {
+                own_tls
+            },
             address,
             health_interval,
             connect_wait,
@@ -233,12 +241,21 @@ impl Settings {
                 maximum_interval: flat.activities_maximum.0,
                 non_retryable_error_types: flat.activities_non_retryable,
             },
-            worker: WorkerSettings { drain_timeout: flat.worker_drain.0, stop_timeout: flat.worker_stop.0 },
-            payload: PayloadSettings { url: flat.payload_url.0, threshold_bytes: flat.payload_threshold.0 },
+            worker: WorkerSettings {
+                drain_timeout: flat.worker_drain.0,
+                stop_timeout: flat.worker_stop.0,
+            },
+            payload: PayloadSettings {
+                url: flat.payload_url.0,
+                threshold_bytes: flat.payload_threshold.0,
+            },
             telemetry: TelemetrySettings {
                 log_format: flat.telemetry_log_format,
                 log_filter: flat.telemetry_log_filter,
-                traces_endpoint: flat.telemetry_otlp_traces.or(flat.telemetry_otlp).map(|address| address.0),
+                traces_endpoint: flat
+                    .telemetry_otlp_traces
+                    .or(flat.telemetry_otlp)
+                    .map(|address| address.0),
                 sample_ratio: flat.telemetry_ratio.0,
                 flush_timeout: flat.telemetry_flush.0,
             },

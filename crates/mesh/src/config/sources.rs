@@ -26,15 +26,23 @@ impl Sources {
     /// `./config.yaml` when that exists; a file that was named and cannot be read is an error.
     pub fn of_process(config: Option<&Path>, flags: Vec<(String, String)>) -> Result<Self, Vec<super::Problem>> {
         // Names and values that are not UTF-8 cannot be ours.
-        let env: BTreeMap<String, String> =
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let env: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
         let mut problems = Vec::new();
-        let named = config.map(Path::to_owned).or_else(|| env.get("QUELL_CONFIG").filter(|p| !p.is_empty()).map(PathBuf::from));
+        let named = config
+            .map(Path::to_owned)
+            .or_else(|| env.get("QUELL_CONFIG").filter(|p| !p.is_empty()).map(PathBuf::from));
         let path = named.or_else(|| Some(PathBuf::from("config.yaml")).filter(|p| p.exists()));
         let file = path.and_then(|path| match std::fs::read_to_string(&path) {
             Ok(text) => Some((path, text)),
             Err(error) => {
-                problems.push(super::Problem::new(path.display().to_string(), "", None, format!("cannot be read: {error}")));
+                problems.push(super::Problem::new(
+                    path.display().to_string(),
+                    "",
+                    None,
+                    format!("cannot be read: {error}"),
+                ));
                 None
             }
         });
@@ -50,7 +58,16 @@ impl Sources {
         } else {
             None
         };
-        if problems.is_empty() { Ok(Self { file, dotenv, env, flags }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self {
+                file,
+                dotenv,
+                env,
+                flags,
+            })
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -66,12 +83,19 @@ fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, String> {
 /// The scalars of a YAML text by dotted key, as text; lists of scalars are joined by commas. Keys without a value
 /// are left out: `api_key:` means the same as no line at all.
 pub(crate) fn flatten_yaml(text: &str) -> Result<Vec<(String, Result<String, String>)>, String> {
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
         return Ok(Vec::new());
     }
     // The parser's message ends with an excerpt of the file; the first line says what and where.
-    let tree: Tree = serde_saphyr::from_str(text)
-        .map_err(|error| format!("is not valid YAML: {}", error.to_string().lines().next().unwrap_or_default()))?;
+    let tree: Tree = serde_saphyr::from_str(text).map_err(|error| {
+        format!(
+            "is not valid YAML: {}",
+            error.to_string().lines().next().unwrap_or_default()
+        )
+    })?;
     let mut out = Vec::new();
     match tree {
         Tree::Object(_) => walk("", &tree, &mut out),
@@ -85,17 +109,29 @@ fn walk(prefix: &str, tree: &Tree, out: &mut Vec<(String, Result<String, String>
     match tree {
         Tree::Object(map) => {
             for (key, value) in map {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                let path = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
                 walk(&path, value, out);
             }
         }
         Tree::Null => {}
         Tree::Array(items) => {
             let texts: Option<Vec<String>> = items.iter().map(scalar).collect();
-            out.push((prefix.to_owned(), texts.map(|t| t.join(",")).ok_or_else(|| "must be a list of plain values".to_owned())));
+            out.push((
+                prefix.to_owned(),
+                texts
+                    .map(|t| t.join(","))
+                    .ok_or_else(|| "must be a list of plain values".to_owned()),
+            ));
         }
         Tree::Bool(_) | Tree::Number(_) | Tree::String(_) => {
-            out.push((prefix.to_owned(), scalar(tree).ok_or_else(|| "must be a plain value".to_owned())));
+            out.push((
+                prefix.to_owned(),
+                scalar(tree).ok_or_else(|| "must be a plain value".to_owned()),
+            ));
         }
     }
 }

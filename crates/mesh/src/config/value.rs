@@ -18,7 +18,11 @@ pub(crate) trait Value: Sized {
 impl Value for String {
     const TYPE: &'static str = "text";
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+        if text.is_empty() {
+            Err("must not be empty".to_owned())
+        } else {
+            Ok(text.to_owned())
+        }
     }
 }
 
@@ -59,7 +63,11 @@ impl Value for u16 {
 impl Value for Option<u16> {
     const TYPE: &'static str = "port";
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Ok(None) } else { u16::parse(text).map(Some) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            u16::parse(text).map(Some)
+        }
     }
 }
 
@@ -137,7 +145,12 @@ impl Value for Ratio {
 impl Value for Vec<String> {
     const TYPE: &'static str = "list";
     fn parse(text: &str) -> Result<Self, String> {
-        Ok(text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect())
+        Ok(text
+            .split(',')
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect())
     }
 }
 
@@ -155,20 +168,32 @@ impl Value for Address {
 impl Value for Option<Address> {
     const TYPE: &'static str = "address";
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Ok(None) } else { Address::parse(text).map(Some) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            Address::parse(text).map(Some)
+        }
     }
 }
 
 /// Takes `host:port` too, as Temporal's own tools do, and means `http://` by it.
 fn parse_address(text: &str) -> Result<String, String> {
     const EXPECTED: &str = "must be an address such as http://127.0.0.1:7233 or https://host:443";
-    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
     let url = url::Url::parse(&full).map_err(|_| EXPECTED.to_owned())?;
     let usable = matches!(url.scheme(), "http" | "https")
         && url.host_str().is_some_and(|host| !host.is_empty())
         && url.username().is_empty()
         && url.password().is_none();
-    if usable { Ok(full.trim_end_matches('/').to_owned()) } else { Err(EXPECTED.to_owned()) }
+    if usable {
+        Ok(full.trim_end_matches('/').to_owned())
+    } else {
+        Err(EXPECTED.to_owned())
+    }
 }
 
 /// How the log is written.
@@ -203,7 +228,12 @@ impl Value for StoreUrl {
             return Ok(Self(text.to_owned()));
         }
         match url::Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "file" | "memory" | "s3" | "s3a" | "gs" | "az" | "adl" | "azure" | "abfs" | "abfss") => {
+            Ok(url)
+                if matches!(
+                    url.scheme(),
+                    "file" | "memory" | "s3" | "s3a" | "gs" | "az" | "adl" | "azure" | "abfs" | "abfss"
+                ) =>
+            {
                 Ok(Self(text.to_owned()))
             }
             _ => Err(EXPECTED.to_owned()),

@@ -108,17 +108,26 @@ impl Error {
 
     /// A thing that is not there.
     pub fn not_found(kind: &'static str, name: impl Into<String>) -> Self {
-        Self::NotFound { kind, name: name.into() }
+        Self::NotFound {
+            kind,
+            name: name.into(),
+        }
     }
 
     /// One unmet precondition.
     pub fn precondition(reason: Reason, subject: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::FailedPrecondition { reason, violations: vec![(reason.as_str().to_owned(), subject.into(), description.into())] }
+        Self::FailedPrecondition {
+            reason,
+            violations: vec![(reason.as_str().to_owned(), subject.into(), description.into())],
+        }
     }
 
     /// Something this service needs is not there now.
     pub fn unavailable(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Unavailable { reason, message: message.into() }
+        Self::Unavailable {
+            reason,
+            message: message.into(),
+        }
     }
 
     /// A fault of ours; the cause is logged, never shown.
@@ -131,8 +140,14 @@ impl Error {
     #[must_use]
     pub fn named(self, kind: &'static str, name: impl Into<String>) -> Self {
         match self {
-            Self::NotFound { .. } => Self::NotFound { kind, name: name.into() },
-            Self::AlreadyExists { .. } => Self::AlreadyExists { kind, name: name.into() },
+            Self::NotFound { .. } => Self::NotFound {
+                kind,
+                name: name.into(),
+            },
+            Self::AlreadyExists { .. } => Self::AlreadyExists {
+                kind,
+                name: name.into(),
+            },
             other => other,
         }
     }
@@ -150,7 +165,11 @@ impl Error {
             (Code::FailedPrecondition, Some(reason)) => Self::FailedPrecondition {
                 reason,
                 violations: details.precondition_failure().map_or_else(Vec::new, |failure| {
-                    failure.violations.iter().map(|v| (v.r#type.clone(), v.subject.clone(), v.description.clone())).collect()
+                    failure
+                        .violations
+                        .iter()
+                        .map(|v| (v.r#type.clone(), v.subject.clone(), v.description.clone()))
+                        .collect()
                 }),
             },
             (Code::ResourceExhausted, Some(reason)) => Self::ResourceExhausted {
@@ -158,26 +177,46 @@ impl Error {
                 message: status.message().to_owned(),
                 retry_after: details.retry_info().and_then(|info| info.retry_delay),
             },
-            (Code::Unavailable, Some(reason)) => Self::Unavailable { reason, message: status.message().to_owned() },
+            (Code::Unavailable, Some(reason)) => Self::Unavailable {
+                reason,
+                message: status.message().to_owned(),
+            },
             (Code::Unavailable, None) => {
                 tracing::debug!(peer, message = status.message(), "peer unavailable");
                 Self::unavailable(Reason::PeerUnavailable, format!("the {peer} service does not answer"))
             }
             (Code::NotFound, Some(_)) => {
-                let name = details.resource_info().map_or_else(String::new, |info| info.resource_name.clone());
+                let name = details
+                    .resource_info()
+                    .map_or_else(String::new, |info| info.resource_name.clone());
                 Self::NotFound { kind: "resource", name }
             }
             (Code::AlreadyExists, Some(_)) => {
-                let name = details.resource_info().map_or_else(String::new, |info| info.resource_name.clone());
+                let name = details
+                    .resource_info()
+                    .map_or_else(String::new, |info| info.resource_name.clone());
                 Self::AlreadyExists { kind: "resource", name }
             }
             (Code::InvalidArgument, Some(_)) => Self::InvalidArgument(
-                details.bad_request().map_or_else(Vec::new, |bad| bad.field_violations.clone()),
+                details
+                    .bad_request()
+                    .map_or_else(Vec::new, |bad| bad.field_violations.clone()),
             ),
-            (Code::DeadlineExceeded, _) => Self::DeadlineExceeded { message: format!("the {peer} service took too long") },
-            (Code::Cancelled, _) => Self::Cancelled { message: format!("the call of the {peer} service") },
-            (Code::Aborted, Some(reason)) => Self::Aborted { reason, message: status.message().to_owned() },
-            _ => Self::Internal(anyhow::anyhow!("{peer} service: {:?}: {}", status.code(), status.message())),
+            (Code::DeadlineExceeded, _) => Self::DeadlineExceeded {
+                message: format!("the {peer} service took too long"),
+            },
+            (Code::Cancelled, _) => Self::Cancelled {
+                message: format!("the call of the {peer} service"),
+            },
+            (Code::Aborted, Some(reason)) => Self::Aborted {
+                reason,
+                message: status.message().to_owned(),
+            },
+            _ => Self::Internal(anyhow::anyhow!(
+                "{peer} service: {:?}: {}",
+                status.code(),
+                status.message()
+            )),
         }
     }
 
@@ -218,7 +257,13 @@ impl Error {
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::ResourceExhausted { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded { .. } | Self::Aborted { .. })
+        matches!(
+            self,
+            Self::ResourceExhausted { .. }
+                | Self::Unavailable { .. }
+                | Self::DeadlineExceeded { .. }
+                | Self::Aborted { .. }
+        )
     }
 
     /// What the caller reads. For an internal error a fixed sentence.
@@ -244,7 +289,11 @@ impl Error {
                     details.add_precondition_failure_violation(kind, subject, description);
                 }
             }
-            Self::ResourceExhausted { reason, message, retry_after } => {
+            Self::ResourceExhausted {
+                reason,
+                message,
+                retry_after,
+            } => {
                 details.add_quota_failure_violation(reason.as_str(), message);
                 details.set_retry_info(Some(retry_after.unwrap_or(DEFAULT_RETRY)));
             }
@@ -283,13 +332,23 @@ impl From<anyhow::Error> for Error {
 fn fields(violations: &[FieldViolation]) -> String {
     violations
         .iter()
-        .map(|v| if v.field.is_empty() { v.description.clone() } else { format!("{}: {}", v.field, v.description) })
+        .map(|v| {
+            if v.field.is_empty() {
+                v.description.clone()
+            } else {
+                format!("{}: {}", v.field, v.description)
+            }
+        })
         .collect::<Vec<_>>()
         .join("; ")
 }
 
 fn preconditions(violations: &[(String, String, String)]) -> String {
-    violations.iter().map(|(_, subject, text)| format!("{subject}: {text}")).collect::<Vec<_>>().join("; ")
+    violations
+        .iter()
+        .map(|(_, subject, text)| format!("{subject}: {text}"))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 
 use prost::Message as _;
 use temporalio_client::errors::{
-    ClientConnectError, ClientError, WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError, WorkflowStartError,
-    WorkflowUpdateError,
+    ClientConnectError, ClientError, WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError,
+    WorkflowStartError, WorkflowUpdateError,
 };
 use tonic::{Code, Status};
 use tonic_types::FieldViolation;
@@ -20,14 +20,17 @@ use super::{DEFAULT_RETRY, Error, Reason};
 pub fn from_temporal(status: Status) -> Error {
     let detail = detail_name(&status);
     match status.code() {
-        Code::InvalidArgument => {
-            Error::InvalidArgument(vec![FieldViolation::new("", status.message())])
-        }
-        Code::NotFound if detail.ends_with("NamespaceNotFoundFailure") => {
-            Error::precondition(Reason::NamespaceNotFound, "namespace", "the Temporal server does not know the namespace")
-        }
+        Code::InvalidArgument => Error::InvalidArgument(vec![FieldViolation::new("", status.message())]),
+        Code::NotFound if detail.ends_with("NamespaceNotFoundFailure") => Error::precondition(
+            Reason::NamespaceNotFound,
+            "namespace",
+            "the Temporal server does not know the namespace",
+        ),
         Code::NotFound => Error::not_found("workflow execution", ""),
-        Code::AlreadyExists => Error::AlreadyExists { kind: "workflow execution", name: String::new() },
+        Code::AlreadyExists => Error::AlreadyExists {
+            kind: "workflow execution",
+            name: String::new(),
+        },
         Code::ResourceExhausted => Error::ResourceExhausted {
             reason: Reason::TemporalRateLimited,
             message: "Temporal's rate limit was met".to_owned(),
@@ -37,17 +40,26 @@ pub fn from_temporal(status: Status) -> Error {
             tracing::warn!(code = ?status.code(), message = status.message(), "temporal refused our credentials");
             Error::unavailable(Reason::TemporalDenied, "Temporal refused the service's credentials")
         }
-        Code::Unimplemented => {
-            Error::precondition(Reason::TemporalUnsupported, "temporal", "the Temporal server does not offer this call")
-        }
+        Code::Unimplemented => Error::precondition(
+            Reason::TemporalUnsupported,
+            "temporal",
+            "the Temporal server does not offer this call",
+        ),
         Code::FailedPrecondition => Error::precondition(Reason::WrongState, "workflow execution", status.message()),
         Code::Unavailable => {
             tracing::debug!(message = status.message(), "temporal unavailable");
             Error::unavailable(Reason::TemporalUnreachable, "Temporal does not answer")
         }
-        Code::DeadlineExceeded => Error::DeadlineExceeded { message: "Temporal took too long".to_owned() },
-        Code::Aborted => Error::Aborted { reason: Reason::Conflict, message: "a concurrent change of the same execution".to_owned() },
-        Code::Cancelled => Error::Cancelled { message: "the call of Temporal".to_owned() },
+        Code::DeadlineExceeded => Error::DeadlineExceeded {
+            message: "Temporal took too long".to_owned(),
+        },
+        Code::Aborted => Error::Aborted {
+            reason: Reason::Conflict,
+            message: "a concurrent change of the same execution".to_owned(),
+        },
+        Code::Cancelled => Error::Cancelled {
+            message: "the call of Temporal".to_owned(),
+        },
         Code::Ok | Code::Unknown | Code::OutOfRange | Code::Internal | Code::DataLoss => {
             Error::Internal(anyhow::Error::new(status).context("temporal"))
         }
@@ -66,9 +78,10 @@ fn detail_name(status: &Status) -> String {
 impl From<WorkflowStartError> for Error {
     fn from(error: WorkflowStartError) -> Self {
         match error {
-            WorkflowStartError::AlreadyStarted { .. } => {
-                Error::AlreadyExists { kind: "workflow execution", name: String::new() }
-            }
+            WorkflowStartError::AlreadyStarted { .. } => Error::AlreadyExists {
+                kind: "workflow execution",
+                name: String::new(),
+            },
             WorkflowStartError::Rpc(status) => from_temporal(status),
             other => Error::Internal(other.into()),
         }
@@ -88,9 +101,11 @@ impl From<WorkflowQueryError> for Error {
     fn from(error: WorkflowQueryError) -> Self {
         match error {
             WorkflowQueryError::NotFound(status) | WorkflowQueryError::Rpc(status) => from_temporal(status),
-            WorkflowQueryError::Rejected { status } => {
-                Error::precondition(Reason::WrongState, "workflow execution", format!("its state is {status:?}"))
-            }
+            WorkflowQueryError::Rejected { status } => Error::precondition(
+                Reason::WrongState,
+                "workflow execution",
+                format!("its state is {status:?}"),
+            ),
             other => Error::Internal(other.into()),
         }
     }
@@ -115,7 +130,9 @@ impl From<WorkflowGetResultError> for Error {
             WorkflowGetResultError::Terminated { .. } => {
                 Error::precondition(Reason::WrongState, "workflow execution", "it was terminated")
             }
-            WorkflowGetResultError::TimedOut => Error::precondition(Reason::WrongState, "workflow execution", "it timed out"),
+            WorkflowGetResultError::TimedOut => {
+                Error::precondition(Reason::WrongState, "workflow execution", "it timed out")
+            }
             other => Error::Internal(other.into()),
         }
     }
@@ -140,9 +157,9 @@ pub(crate) fn connect_reason(error: &ClientConnectError) -> String {
         },
         ClientConnectError::TonicTransportError(_) => "no connection to temporal".to_owned(),
         ClientConnectError::DnsResolutionError { .. } => "the host name of temporal does not resolve".to_owned(),
-        ClientConnectError::InvalidUri(_) | ClientConnectError::InvalidHeaders(_) | ClientConnectError::InvalidConfig(_) => {
-            "the connection settings are not valid".to_owned()
-        }
+        ClientConnectError::InvalidUri(_)
+        | ClientConnectError::InvalidHeaders(_)
+        | ClientConnectError::InvalidConfig(_) => "the connection settings are not valid".to_owned(),
         _ => "the client could not be made".to_owned(),
     }
 }

@@ -27,15 +27,37 @@ fn every_error_has_code_reason_and_domain() {
     let all = vec![
         (Error::invalid("a", "b"), Code::InvalidArgument),
         (Error::not_found("cancellation", "c1"), Code::NotFound),
-        (Error::AlreadyExists { kind: "snowball", name: "s1".into() }, Code::AlreadyExists),
-        (Error::precondition(Reason::MaxAffectedExceeded, "max_affected", "12 > 10"), Code::FailedPrecondition),
         (
-            Error::ResourceExhausted { reason: Reason::Overloaded, message: "calls".into(), retry_after: Some(Duration::from_secs(3)) },
+            Error::AlreadyExists {
+                kind: "snowball",
+                name: "s1".into(),
+            },
+            Code::AlreadyExists,
+        ),
+        (
+            Error::precondition(Reason::MaxAffectedExceeded, "max_affected", "12 > 10"),
+            Code::FailedPrecondition,
+        ),
+        (
+            Error::ResourceExhausted {
+                reason: Reason::Overloaded,
+                message: "calls".into(),
+                retry_after: Some(Duration::from_secs(3)),
+            },
             Code::ResourceExhausted,
         ),
-        (Error::unavailable(Reason::TemporalUnreachable, "gone"), Code::Unavailable),
+        (
+            Error::unavailable(Reason::TemporalUnreachable, "gone"),
+            Code::Unavailable,
+        ),
         (Error::DeadlineExceeded { message: "x".into() }, Code::DeadlineExceeded),
-        (Error::Aborted { reason: Reason::Conflict, message: "x".into() }, Code::Aborted),
+        (
+            Error::Aborted {
+                reason: Reason::Conflict,
+                message: "x".into(),
+            },
+            Code::Aborted,
+        ),
         (Error::Cancelled { message: "x".into() }, Code::Cancelled),
         (Error::Internal(anyhow::anyhow!("secret")), Code::Internal),
     ];
@@ -52,7 +74,10 @@ fn every_error_has_code_reason_and_domain() {
 fn details_fit_the_error() {
     let (_, details) = round_trip(Error::not_found("cancellation", "c1"));
     let info = details.resource_info().unwrap();
-    assert_eq!((info.resource_type.as_str(), info.resource_name.as_str()), ("cancellation", "c1"));
+    assert_eq!(
+        (info.resource_type.as_str(), info.resource_name.as_str()),
+        ("cancellation", "c1")
+    );
 
     let (_, details) = round_trip(Error::ResourceExhausted {
         reason: Reason::TemporalRateLimited,
@@ -85,7 +110,9 @@ fn reasons_are_unique_and_documented() {
 #[test]
 fn a_peers_reason_survives_the_hop() {
     let status: Status = Error::precondition(Reason::QuiesceRefused, "gate", "closed for good").into();
-    let Error::FailedPrecondition { reason, violations } = Error::from_peer("work", &status) else { panic!("wrong variant") };
+    let Error::FailedPrecondition { reason, violations } = Error::from_peer("work", &status) else {
+        panic!("wrong variant")
+    };
     assert_eq!((reason, violations[0].1.as_str()), (Reason::QuiesceRefused, "gate"));
 
     let gone = Error::from_peer("work", &Status::unavailable("tcp connect error 127.0.0.1:1"));
@@ -106,5 +133,10 @@ fn a_missing_namespace_is_not_a_missing_workflow() {
     };
     let status = Status::with_details(Code::NotFound, "Namespace x is not found.", rich.encode_to_vec().into());
     assert_eq!(from_temporal(status).reason(), Reason::NamespaceNotFound);
-    assert_eq!(from_temporal(Status::not_found("workflow")).named("snowball", "s").to_string(), "snowball \"s\" not found");
+    assert_eq!(
+        from_temporal(Status::not_found("workflow"))
+            .named("snowball", "s")
+            .to_string(),
+        "snowball \"s\" not found"
+    );
 }

@@ -42,7 +42,9 @@ pub enum CodecError {
     #[error("PAYLOAD_CORRUPT: a reference to a stored payload is not readable: {0}; retrying cannot help")]
     Reference(String),
     /// There is no such object.
-    #[error("PAYLOAD_MISSING: payload {0} is not in the payload store: it was deleted, or the services do not share one store; retrying cannot help")]
+    #[error(
+        "PAYLOAD_MISSING: payload {0} is not in the payload store: it was deleted, or the services do not share one store; retrying cannot help"
+    )]
     Missing(String),
     /// The object is not what was written.
     #[error("PAYLOAD_CORRUPT: payload {0} in the payload store does not have its checksum; retrying cannot help")]
@@ -77,17 +79,26 @@ impl OversizeCodec {
         let bytes = Bytes::from(payload.encode_to_vec());
         let sha256 = hex::encode(Sha256::digest(&bytes));
         let size = bytes.len();
-        self.store.put(&key_of(&sha256), bytes).await.map_err(CodecError::Store)?;
+        self.store
+            .put(&key_of(&sha256), bytes)
+            .await
+            .map_err(CodecError::Store)?;
         tracing::debug!(sha256, size, "payload moved to the store");
-        let data = serde_json::to_vec(&Claim { sha256, size }).map_err(|error| CodecError::Reference(error.to_string()))?;
-        Ok(Payload { metadata: [("encoding".to_owned(), ENCODING.as_bytes().to_vec())].into(), data, ..Payload::default() })
+        let data =
+            serde_json::to_vec(&Claim { sha256, size }).map_err(|error| CodecError::Reference(error.to_string()))?;
+        Ok(Payload {
+            metadata: [("encoding".to_owned(), ENCODING.as_bytes().to_vec())].into(),
+            data,
+            ..Payload::default()
+        })
     }
 
     async fn fetch_one(&self, payload: Payload) -> Result<Payload, CodecError> {
         if !is_claim(&payload) {
             return Ok(payload);
         }
-        let claim: Claim = serde_json::from_slice(&payload.data).map_err(|error| CodecError::Reference(error.to_string()))?;
+        let claim: Claim =
+            serde_json::from_slice(&payload.data).map_err(|error| CodecError::Reference(error.to_string()))?;
         if claim.sha256.len() != 64 || !claim.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             // A key made of anything else would let a payload name any object of the store.
             return Err(CodecError::Reference("its checksum is not a SHA-256".to_owned()));
@@ -111,7 +122,10 @@ fn key_of(sha256: &str) -> String {
 }
 
 fn is_claim(payload: &Payload) -> bool {
-    payload.metadata.get("encoding").is_some_and(|encoding| encoding == ENCODING.as_bytes())
+    payload
+        .metadata
+        .get("encoding")
+        .is_some_and(|encoding| encoding == ENCODING.as_bytes())
 }
 
 impl PayloadCodec for OversizeCodec {

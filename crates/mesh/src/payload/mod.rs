@@ -58,22 +58,38 @@ impl PayloadStore {
     /// Opens the store of these settings. A local folder is made if missing; a remote store is not contacted yet.
     pub fn open(settings: &PayloadSettings) -> Result<Self, OpenError> {
         let url = settings.url.as_str();
-        let folder = if url.starts_with('/') { Some(url.to_owned()) } else { local_folder(url) };
+        let folder = if url.starts_with('/') {
+            Some(url.to_owned())
+        } else {
+            local_folder(url)
+        };
         let store: Arc<dyn ObjectStore> = if let Some(folder) = folder {
-            let unusable = |source| OpenError::Folder { path: folder.clone(), source };
+            let unusable = |source| OpenError::Folder {
+                path: folder.clone(),
+                source,
+            };
             std::fs::create_dir_all(&folder).map_err(unusable)?;
             let local = object_store::local::LocalFileSystem::new_with_prefix(&folder)
                 .map_err(|error| unusable(std::io::Error::other(error)))?;
             Arc::new(local)
         } else {
-            let unusable = |message: String| OpenError::Url { url: without_credentials(url), message };
+            let unusable = |message: String| OpenError::Url {
+                url: without_credentials(url),
+                message,
+            };
             let parsed = url::Url::parse(url).map_err(|error| unusable(error.to_string()))?;
             // Credentials come from the usual variables of each cloud (AWS_*, GOOGLE_*, AZURE_*).
-            let options = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?.to_ascii_lowercase(), v.into_string().ok()?)));
-            let (store, prefix) = object_store::parse_url_opts(&parsed, options).map_err(|error| unusable(error.to_string()))?;
+            let options = std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?.to_ascii_lowercase(), v.into_string().ok()?)));
+            let (store, prefix) =
+                object_store::parse_url_opts(&parsed, options).map_err(|error| unusable(error.to_string()))?;
             Arc::new(PrefixStore::new(store, prefix))
         };
-        Ok(Self { store, url: without_credentials(url).into(), threshold: settings.threshold_bytes })
+        Ok(Self {
+            store,
+            url: without_credentials(url).into(),
+            threshold: settings.threshold_bytes,
+        })
     }
 
     /// Where it is, without credentials.
@@ -155,7 +171,10 @@ fn parse_key(key: &str) -> Result<Path, Error> {
 
 fn unavailable(what: &str, key: &str, error: &dyn std::fmt::Display) -> Error {
     tracing::warn!(key, error = %error, "payload store: cannot {what}");
-    Error::unavailable(Reason::PayloadStoreUnavailable, format!("the payload store cannot {what} an object"))
+    Error::unavailable(
+        Reason::PayloadStoreUnavailable,
+        format!("the payload store cannot {what} an object"),
+    )
 }
 
 #[cfg(test)]

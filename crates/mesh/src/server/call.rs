@@ -66,7 +66,10 @@ impl CallLayer {
 impl<S> Layer<S> for CallLayer {
     type Service = Call<S>;
     fn layer(&self, inner: S) -> Self::Service {
-        Call { inner, limits: self.limits.clone() }
+        Call {
+            inner,
+            limits: self.limits.clone(),
+        }
     }
 }
 
@@ -116,22 +119,39 @@ impl Limits {
         S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
-        let permit = self.permits.clone().try_acquire_owned().map_err(|_| Error::ResourceExhausted {
-            reason: Reason::Overloaded,
-            message: "the service serves as many calls as it may".to_owned(),
-            retry_after: None,
-        })?;
+        let permit = self
+            .permits
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Error::ResourceExhausted {
+                reason: Reason::Overloaded,
+                message: "the service serves as many calls as it may".to_owned(),
+                retry_after: None,
+            })?;
         let timeout = grpc_timeout(request.headers()).unwrap_or(self.default_timeout);
-        let deadline = Instant::now().checked_add(timeout).ok_or_else(|| Error::invalid("grpc-timeout", "too long"))?;
+        let deadline = Instant::now()
+            .checked_add(timeout)
+            .ok_or_else(|| Error::invalid("grpc-timeout", "too long"))?;
         self.wait_until_ready(timeout).await?;
         let method = request.uri().path().to_owned();
         let call = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
         let done = tokio::time::timeout_at(deadline.into(), with_deadline(deadline, call)).await;
         match done {
-            Ok(Ok(Ok(reply))) => Ok(reply.map(|body| Body::new(Guarded { body, panicked: false, _permit: permit }))),
+            Ok(Ok(Ok(reply))) => Ok(reply.map(|body| {
+                Body::new(Guarded {
+                    body,
+                    panicked: false,
+                    _permit: permit,
+                })
+            })),
             Ok(Ok(Err(never))) => match never {},
-            Ok(Err(panic)) => Err(Error::Internal(anyhow::anyhow!("panic in {method}: {}", panic_text(&*panic)))),
-            Err(_) => Err(Error::DeadlineExceeded { message: format!("not done within {} ms", timeout.as_millis()) }),
+            Ok(Err(panic)) => Err(Error::Internal(anyhow::anyhow!(
+                "panic in {method}: {}",
+                panic_text(&*panic)
+            ))),
+            Err(_) => Err(Error::DeadlineExceeded {
+                message: format!("not done within {} ms", timeout.as_millis()),
+            }),
         }
     }
 
@@ -198,9 +218,14 @@ impl http_body::Body for Guarded {
             Ok(polled) => polled,
             Err(panic) => {
                 self.panicked = true;
-                let status = Status::from(Error::Internal(anyhow::anyhow!("panic in a stream: {}", panic_text(&*panic))));
+                let status = Status::from(Error::Internal(anyhow::anyhow!(
+                    "panic in a stream: {}",
+                    panic_text(&*panic)
+                )));
                 let mut trailers = HeaderMap::new();
-                Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+                Poll::Ready(Some(
+                    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)),
+                ))
             }
         }
     }
@@ -212,7 +237,11 @@ impl http_body::Body for Guarded {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.panicked { SizeHint::default() } else { self.body.size_hint() }
+        if self.panicked {
+            SizeHint::default()
+        } else {
+            self.body.size_hint()
+        }
     }
 }
 

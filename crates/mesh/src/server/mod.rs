@@ -54,8 +54,14 @@ pub(crate) struct Bound {
 impl Bound {
     /// Takes the port, so that a second process on it fails before it does anything else.
     pub(crate) async fn listen(settings: &ServerSettings) -> Result<Self, ServeError> {
-        let failed = |source| ServeError::Listen { host: settings.host.clone(), port: settings.port, source };
-        let listener = TcpListener::bind((settings.host.as_str(), settings.port)).await.map_err(failed)?;
+        let failed = |source| ServeError::Listen {
+            host: settings.host.clone(),
+            port: settings.port,
+            source,
+        };
+        let listener = TcpListener::bind((settings.host.as_str(), settings.port))
+            .await
+            .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { address, listener })
     }
@@ -73,10 +79,18 @@ impl Bound {
         services: GrpcServices,
         readiness: watch::Receiver<Readiness>,
         stop: CancellationToken,
-    ) -> Result<(HealthReporter, tokio::task::JoinHandle<Result<(), tonic::transport::Error>>), ServeError> {
+    ) -> Result<
+        (
+            HealthReporter,
+            tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+        ),
+        ServeError,
+    > {
         let (health, health_service) = tonic_health::server::health_reporter();
         for name in services.names.iter().copied().chain([""]) {
-            health.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
+            health
+                .set_service_status(name, tonic_health::ServingStatus::NotServing)
+                .await;
         }
         let routes = services
             .routes
@@ -112,5 +126,8 @@ fn reflection(services: &GrpcServices) -> Result<tonic_reflection::server::Build
         .with_service_name("grpc.health.v1.Health")
         .with_service_name("grpc.reflection.v1.ServerReflection")
         .with_service_name("grpc.reflection.v1alpha.ServerReflection");
-    Ok(services.names.iter().fold(builder, |builder, name| builder.with_service_name(*name)))
+    Ok(services
+        .names
+        .iter()
+        .fold(builder, |builder, name| builder.with_service_name(*name)))
 }

@@ -33,7 +33,9 @@ pub async fn probe(settings: &ServerSettings) -> Result<&'static str, String> {
             other => Err(other.as_str_name().to_owned()),
         }
     };
-    tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| format!("{address} does not answer in time"))?
+    tokio::time::timeout(TIMEOUT, asked)
+        .await
+        .map_err(|_| format!("{address} does not answer in time"))?
 }
 
 /// The host under which a listener on this host can be reached from the same machine.

@@ -34,7 +34,10 @@ pub enum Readiness {
 
 impl Readiness {
     fn not_ready(reason: Reason, message: impl Into<String>) -> Self {
-        Self::NotReady { reason, message: message.into() }
+        Self::NotReady {
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -53,13 +56,19 @@ impl Supervisor {
     /// Publishes readiness to health and to the rpcs, until a shutdown was requested and published.
     pub(crate) async fn run(self) {
         let states: Vec<_> = self.namespaces.iter().map(NamespaceClient::health).collect();
-        let mut changes: Vec<BoxStream<'static, ()>> =
-            states.iter().map(|state| WatchStream::new(state.clone()).map(|_| ()).boxed()).collect();
+        let mut changes: Vec<BoxStream<'static, ()>> = states
+            .iter()
+            .map(|state| WatchStream::new(state.clone()).map(|_| ()).boxed())
+            .collect();
         changes.push(WatchStream::new(self.queues.clone()).map(|_| ()).boxed());
         let mut changes = stream::select_all(changes);
         loop {
             if self.shutdown.is_requested() {
-                self.publish(Readiness::not_ready(Reason::ShuttingDown, "the service is shutting down")).await;
+                self.publish(Readiness::not_ready(
+                    Reason::ShuttingDown,
+                    "the service is shutting down",
+                ))
+                .await;
                 return;
             }
             let named: Vec<_> = states.iter().map(|state| state.borrow().clone()).collect();
@@ -104,7 +113,9 @@ fn judge(namespaces: &[ConnectionState], queues: &BTreeMap<String, QueueState>) 
     for state in namespaces {
         match state {
             ConnectionState::Connected => {}
-            ConnectionState::Idle => return Readiness::not_ready(Reason::TemporalUnreachable, "connecting to Temporal"),
+            ConnectionState::Idle => {
+                return Readiness::not_ready(Reason::TemporalUnreachable, "connecting to Temporal");
+            }
             ConnectionState::Unavailable { reason, message } => return Readiness::not_ready(*reason, message.clone()),
         }
     }
@@ -112,13 +123,22 @@ fn judge(namespaces: &[ConnectionState], queues: &BTreeMap<String, QueueState>) 
         match state {
             QueueState::Polling => {}
             QueueState::Starting => {
-                return Readiness::not_ready(Reason::WorkerNotReady, format!("the worker of queue {queue:?} is starting"));
+                return Readiness::not_ready(
+                    Reason::WorkerNotReady,
+                    format!("the worker of queue {queue:?} is starting"),
+                );
             }
             QueueState::Failed(_) => {
-                return Readiness::not_ready(Reason::WorkerNotReady, format!("the worker of queue {queue:?} failed and is restarted"));
+                return Readiness::not_ready(
+                    Reason::WorkerNotReady,
+                    format!("the worker of queue {queue:?} failed and is restarted"),
+                );
             }
             QueueState::Stopped => {
-                return Readiness::not_ready(Reason::WorkerNotReady, format!("the worker of queue {queue:?} has stopped"));
+                return Readiness::not_ready(
+                    Reason::WorkerNotReady,
+                    format!("the worker of queue {queue:?} has stopped"),
+                );
             }
         }
     }
@@ -142,14 +162,33 @@ mod tests {
 
     #[test]
     fn ready_needs_every_namespace_and_every_worker() {
-        let lost = ConnectionState::Unavailable { reason: Reason::NamespaceNotFound, message: "gone".into() };
+        let lost = ConnectionState::Unavailable {
+            reason: Reason::NamespaceNotFound,
+            message: "gone".into(),
+        };
         let connected = ConnectionState::Connected;
-        assert_eq!(judge(&[connected.clone()], &queues(QueueState::Polling)), Readiness::Ready);
+        assert_eq!(
+            judge(&[connected.clone()], &queues(QueueState::Polling)),
+            Readiness::Ready
+        );
         assert_eq!(judge(&[], &BTreeMap::new()), Readiness::Ready);
-        assert_eq!(reason(&judge(&[connected.clone(), lost], &queues(QueueState::Polling))), Some(Reason::NamespaceNotFound));
-        assert_eq!(reason(&judge(&[ConnectionState::Idle], &BTreeMap::new())), Some(Reason::TemporalUnreachable));
-        for state in [QueueState::Starting, QueueState::Failed("x".into()), QueueState::Stopped] {
-            assert_eq!(reason(&judge(&[connected.clone()], &queues(state))), Some(Reason::WorkerNotReady));
+        assert_eq!(
+            reason(&judge(&[connected.clone(), lost], &queues(QueueState::Polling))),
+            Some(Reason::NamespaceNotFound)
+        );
+        assert_eq!(
+            reason(&judge(&[ConnectionState::Idle], &BTreeMap::new())),
+            Some(Reason::TemporalUnreachable)
+        );
+        for state in [
+            QueueState::Starting,
+            QueueState::Failed("x".into()),
+            QueueState::Stopped,
+        ] {
+            assert_eq!(
+                reason(&judge(&[connected.clone()], &queues(state))),
+                Some(Reason::WorkerNotReady)
+            );
         }
     }
 }

@@ -20,7 +20,11 @@ impl GrpcServices {
     /// services that are added here are listed.
     #[must_use]
     pub fn new(file_descriptor_set: &'static [u8]) -> Self {
-        Self { file_descriptor_set, names: Vec::new(), routes: Routes::default() }
+        Self {
+            file_descriptor_set,
+            names: Vec::new(),
+            routes: Routes::default(),
+        }
     }
 
     /// Adds a generated server. Its name gets a health status of its own.

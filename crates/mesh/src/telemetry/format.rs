@@ -22,14 +22,20 @@ pub(super) struct WithTrace<F> {
 impl WithTrace<Format<Full>> {
     /// For people; `ansi` colours it.
     pub(super) fn human(ansi: bool) -> Self {
-        Self { inner: Format::default().with_ansi(ansi), json: false }
+        Self {
+            inner: Format::default().with_ansi(ansi),
+            json: false,
+        }
     }
 }
 
 impl WithTrace<Format<Json>> {
     /// For machines.
     pub(super) fn json() -> Self {
-        Self { inner: Format::default().json().flatten_event(true), json: true }
+        Self {
+            inner: Format::default().json().flatten_event(true),
+            json: true,
+        }
     }
 }
 

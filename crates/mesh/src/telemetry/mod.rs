@@ -68,10 +68,17 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
     let mut provider = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_id_generator(WorkflowIdGenerator::default())
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio))));
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+            settings.sample_ratio,
+        ))));
     if let Some(endpoint) = &settings.traces_endpoint {
-        let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint.clone()).build()?;
-        provider = provider.with_span_processor(WorkflowSpanProcessor::new(BatchSpanProcessor::builder(exporter).build()));
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint.clone())
+            .build()?;
+        provider = provider.with_span_processor(WorkflowSpanProcessor::new(
+            BatchSpanProcessor::builder(exporter).build(),
+        ));
     }
     let provider = provider.build();
     let log_filter = EnvFilter::try_new(&settings.log_filter)?;
@@ -87,7 +94,10 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = match settings.log_format {
-        LogFormat::Human => log.event_format(format::WithTrace::human(ansi)).with_filter(log_filter).boxed(),
+        LogFormat::Human => log
+            .event_format(format::WithTrace::human(ansi))
+            .with_filter(log_filter)
+            .boxed(),
         LogFormat::Json => log
             .fmt_fields(tracing_subscriber::fmt::format::JsonFields::new())
             .event_format(format::WithTrace::json())
@@ -95,18 +105,26 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
             .boxed(),
     };
     tracing_subscriber::registry().with(spans).with(log).try_init()?;
-    Ok(Telemetry { provider, flush_timeout: settings.flush_timeout })
+    Ok(Telemetry {
+        provider,
+        flush_timeout: settings.flush_timeout,
+    })
 }
 
 /// The targets whose spans are ours.
 fn our_targets() -> Targets {
-    Targets::new().with_target("quell", LevelFilter::INFO).with_target("otel", LevelFilter::INFO)
+    Targets::new()
+        .with_target("quell", LevelFilter::INFO)
+        .with_target("otel", LevelFilter::INFO)
 }
 
 impl Telemetry {
     /// Exports what is left and ends the export. Takes at most the flush timeout.
     pub async fn flush(self) {
-        let Self { provider, flush_timeout } = self;
+        let Self {
+            provider,
+            flush_timeout,
+        } = self;
         let shutdown = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(flush_timeout));
         match tokio::time::timeout(flush_timeout, shutdown).await {
             Ok(Ok(Ok(()))) => {}
@@ -128,7 +146,12 @@ mod tests {
         for ours in ["quell_work::snowball", "quell_mesh", "otel::tracing"] {
             assert!(targets.would_enable(ours, &Level::INFO), "{ours}");
         }
-        for not_ours in ["temporalio_sdk", "temporalio_sdk_core::worker", "h2::proto", "tonic::transport"] {
+        for not_ours in [
+            "temporalio_sdk",
+            "temporalio_sdk_core::worker",
+            "h2::proto",
+            "tonic::transport",
+        ] {
             assert!(!targets.would_enable(not_ours, &Level::ERROR), "{not_ours}");
         }
     }

@@ -33,7 +33,10 @@ impl InFlight {
 
     fn begin(&self, activity: &str) -> Running {
         *self.lock().running.entry(activity.to_owned()).or_default() += 1;
-        Running { counts: self.clone(), activity: activity.to_owned() }
+        Running {
+            counts: self.clone(),
+            activity: activity.to_owned(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {

@@ -111,7 +111,12 @@ impl Manager {
             queues.insert(name, (queue, client));
         }
         let states = queues.keys().map(|name| (name.clone(), QueueState::Starting)).collect();
-        Ok(Self { queues, settings: settings.clone(), identity: identity.to_owned(), states: watch::Sender::new(states) })
+        Ok(Self {
+            queues,
+            settings: settings.clone(),
+            identity: identity.to_owned(),
+            states: watch::Sender::new(states),
+        })
     }
 
     /// What each queue's worker is doing, now and later.
@@ -125,7 +130,9 @@ impl Manager {
     /// # Errors
     /// When the SDK's runtime cannot be made.
     pub async fn run(self, drain: CancellationToken) -> Result<DrainReport, temporalio_sdk::error::RuntimeError> {
-        let runtime = Arc::new(Runtime::from_current_tokio(temporalio_sdk::runtime::RuntimeOptions::default())?);
+        let runtime = Arc::new(Runtime::from_current_tokio(
+            temporalio_sdk::runtime::RuntimeOptions::default(),
+        )?);
         let mut tasks = JoinSet::new();
         for (name, (queue, client)) in self.queues {
             let keeper = Keeper {
@@ -196,7 +203,11 @@ impl Keeper {
             if drain.is_cancelled() {
                 break;
             }
-            tracing::warn!(queue = self.name, failure, "the worker ended by itself and is started again");
+            tracing::warn!(
+                queue = self.name,
+                failure,
+                "the worker ended by itself and is started again"
+            );
             self.set(QueueState::Failed(failure));
             if began.elapsed() > STEADY {
                 pauses = backoff().build();
@@ -212,14 +223,17 @@ impl Keeper {
 
     /// Starts a worker on a thread of its own.
     fn start(&self, client: temporalio_client::Client) -> Result<Running, String> {
-        let mut worker = Worker::new(&self.runtime, client, self.queue.options.clone()).map_err(|error| error.to_string())?;
+        let mut worker =
+            Worker::new(&self.runtime, client, self.queue.options.clone()).map_err(|error| error.to_string())?;
         let stop: Box<dyn Fn() + Send + Sync> = Box::new(worker.shutdown_handle());
         let (done, ended) = oneshot::channel();
         let tokio = tokio::runtime::Handle::current();
         std::thread::Builder::new()
             .name(format!("worker-{}", self.name))
             .spawn(move || {
-                let result = tokio.block_on(worker.run()).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+                let result = tokio
+                    .block_on(worker.run())
+                    .map_err(|error| format!("{:#}", anyhow::Error::from(error)));
                 // Nobody listens any more when the drain gave up on it.
                 let _ = done.send(result);
             })
@@ -277,12 +291,19 @@ impl Keeper {
     async fn is_polling(&self, mut stub: Box<dyn WorkflowService>, kind: TaskQueueType) -> bool {
         let request = DescribeTaskQueueRequest {
             namespace: self.client.namespace().to_owned(),
-            task_queue: Some(TaskQueue { name: self.name.clone(), ..TaskQueue::default() }),
+            task_queue: Some(TaskQueue {
+                name: self.name.clone(),
+                ..TaskQueue::default()
+            }),
             task_queue_type: kind.into(),
             ..DescribeTaskQueueRequest::default()
         };
         match stub.describe_task_queue(no_retry(request)).await {
-            Ok(reply) => reply.into_inner().pollers.iter().any(|poller| poller.identity == self.identity),
+            Ok(reply) => reply
+                .into_inner()
+                .pollers
+                .iter()
+                .any(|poller| poller.identity == self.identity),
             Err(status) => {
                 tracing::debug!(queue = self.name, code = ?status.code(), "cannot describe the task queue");
                 false
@@ -301,17 +322,35 @@ impl Keeper {
             Ok(_) => (BTreeMap::new(), inflight.ended() - ended_before, true),
             Err(_) => {
                 let (left, finished) = (inflight.running(), inflight.ended() - ended_before);
-                tracing::warn!(queue = self.name, ?left, "drain timeout: activities in flight are cancelled");
-                let stopped = tokio::time::timeout(self.settings.stop_timeout, &mut ended).await.is_ok();
+                tracing::warn!(
+                    queue = self.name,
+                    ?left,
+                    "drain timeout: activities in flight are cancelled"
+                );
+                let stopped = tokio::time::timeout(self.settings.stop_timeout, &mut ended)
+                    .await
+                    .is_ok();
                 (left, finished, stopped)
             }
         };
         self.set(QueueState::Stopped);
-        tracing::info!(queue = self.name, finished, left = left.values().sum::<u64>(), stopped, "worker drained");
-        QueueReport { queue: self.name.clone(), finished, left, stopped }
+        tracing::info!(
+            queue = self.name,
+            finished,
+            left = left.values().sum::<u64>(),
+            stopped,
+            "worker drained"
+        );
+        QueueReport {
+            queue: self.name.clone(),
+            finished,
+            left,
+            stopped,
+        }
     }
 
     fn set(&self, state: QueueState) {
-        self.states.send_if_modified(|states| states.insert(self.name.clone(), state.clone()) != Some(state));
+        self.states
+            .send_if_modified(|states| states.insert(self.name.clone(), state.clone()) != Some(state));
     }
 }

@@ -64,7 +64,12 @@ pub struct RegistryError(pub Vec<String>);
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the worker's registry has {} mistake(s): {}", self.0.len(), self.0.join("; "))
+        write!(
+            f,
+            "the worker's registry has {} mistake(s): {}",
+            self.0.len(),
+            self.0.join("; ")
+        )
     }
 }
 
@@ -117,7 +122,16 @@ impl Registry {
         let inflight = InFlight::default();
         let mut options = options(&name, &tuning);
         options.activity_inbound_interceptor(inflight.clone());
-        self.queues.insert(name, Queue { home, options, inflight, workflows: Vec::new(), activities: Vec::new() });
+        self.queues.insert(
+            name,
+            Queue {
+                home,
+                options,
+                inflight,
+                workflows: Vec::new(),
+                activities: Vec::new(),
+            },
+        );
         self
     }
 
@@ -134,11 +148,13 @@ impl Registry {
             return self;
         };
         if declared.workflows.contains(&name) {
-            self.problems.push(format!("workflow {name:?} is declared twice on queue {queue:?}"));
+            self.problems
+                .push(format!("workflow {name:?} is declared twice on queue {queue:?}"));
             return self;
         }
         if let Err(error) = declared.options.register_workflow::<W>() {
-            self.problems.push(format!("workflow {name:?} on queue {queue:?}: {error}"));
+            self.problems
+                .push(format!("workflow {name:?} on queue {queue:?}: {error}"));
         }
         declared.workflows.push(name);
         self
@@ -155,13 +171,15 @@ impl Registry {
         A::register_all(shared.clone(), &mut names);
         let names = names_of(&names);
         let Some(declared) = self.queues.get_mut(queue) else {
-            self.problems.extend(names.iter().map(|name| undeclared("activity", name, queue)));
+            self.problems
+                .extend(names.iter().map(|name| undeclared("activity", name, queue)));
             return self;
         };
         let mut fresh = true;
         for name in names {
             if declared.activities.contains(&name) {
-                self.problems.push(format!("activity {name:?} is declared twice on queue {queue:?}"));
+                self.problems
+                    .push(format!("activity {name:?} is declared twice on queue {queue:?}"));
                 fresh = false;
             } else {
                 declared.activities.push(name);
@@ -184,7 +202,12 @@ impl Registry {
     /// The namespaces that the service needs: homes of its queues, and what [`Registry::uses`] adds.
     #[must_use]
     pub fn homes(&self) -> Vec<Home> {
-        let mut homes: Vec<Home> = self.queues.values().map(|queue| queue.home).chain(self.uses.iter().copied()).collect();
+        let mut homes: Vec<Home> = self
+            .queues
+            .values()
+            .map(|queue| queue.home)
+            .chain(self.uses.iter().copied())
+            .collect();
         homes.sort_unstable();
         homes.dedup();
         homes
@@ -195,16 +218,23 @@ impl Registry {
     /// # Errors
     /// Every mistake of the registry, and every name of `only` that is not a queue of it.
     pub(crate) fn into_queues(mut self, only: &[String]) -> Result<BTreeMap<String, Queue>, RegistryError> {
-        let known = self.queues.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let known = self
+            .queues
+            .keys()
+            .map(|name| format!("{name:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         for (name, queue) in &self.queues {
             if queue.workflows.is_empty() && queue.activities.is_empty() {
-                self.problems.push(format!("queue {name:?} has no workflow and no activity"));
+                self.problems
+                    .push(format!("queue {name:?} has no workflow and no activity"));
             }
         }
         for name in only {
             if !self.queues.contains_key(name) {
                 let known = if known.is_empty() { "none" } else { &known };
-                self.problems.push(format!("there is no queue {name:?}; known queues: {known}"));
+                self.problems
+                    .push(format!("there is no queue {name:?}; known queues: {known}"));
             }
         }
         if !self.problems.is_empty() {
@@ -261,7 +291,11 @@ impl<A: ActivityImplementer> ActivityImplementer for Shared<A> {
 /// The activity names of a set. The SDK shows them in `Debug` only; a test guards the form.
 fn names_of(definitions: &ActivityDefinitions) -> Vec<String> {
     let text = format!("{definitions:?}");
-    let list = text.find('[').zip(text.rfind(']')).and_then(|(from, to)| text.get(from..=to)).unwrap_or("[]");
+    let list = text
+        .find('[')
+        .zip(text.rfind(']'))
+        .and_then(|(from, to)| text.get(from..=to))
+        .unwrap_or("[]");
     // Debug of a list of strings is JSON for the names that Temporal allows in practice.
     let mut names: Vec<String> = serde_json::from_str(list).unwrap_or_default();
     names.sort_unstable();

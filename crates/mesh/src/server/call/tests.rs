@@ -1,5 +1,6 @@
 use super::*;
 use futures::stream;
+use http_body::Body as _;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use tower::{ServiceExt as _, service_fn};
@@ -58,12 +59,22 @@ async fn a_panic_in_a_stream_ends_it_with_a_status() {
     }
     let ready = ready();
     let layer = CallLayer::new(&settings(9), ready.subscribe());
-    let reply = call(&layer, request("/a/b"), |_| async { Ok(http::Response::new(Body::new(Bomb))) }).await;
+    let reply = call(&layer, request("/a/b"), |_| async {
+        Ok(http::Response::new(Body::new(Bomb)))
+    })
+    .await;
     let mut body = reply.into_body();
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+    let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))
+        .await
+        .unwrap()
+        .unwrap();
     let trailers = frame.into_trailers().unwrap();
     assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::Internal);
-    assert!(std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_none());
+    assert!(
+        std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))
+            .await
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -89,7 +100,13 @@ async fn a_stream_holds_its_place_until_it_ends() {
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.get_error_details().retry_info().is_some());
     drop(first);
-    assert!(call(&layer, request("/a/b"), streaming).await.headers().get("grpc-status").is_none());
+    assert!(
+        call(&layer, request("/a/b"), streaming)
+            .await
+            .headers()
+            .get("grpc-status")
+            .is_none()
+    );
 }
 
 fn http_body_of(frames: impl futures::Stream<Item = ()> + Send + 'static) -> Body {
@@ -98,7 +115,10 @@ fn http_body_of(frames: impl futures::Stream<Item = ()> + Send + 'static) -> Bod
         type Data = Bytes;
         type Error = Status;
         fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            self.0.as_mut().poll_next(cx).map(|item| item.map(|()| Ok(Frame::data(Bytes::new()))))
+            self.0
+                .as_mut()
+                .poll_next(cx)
+                .map(|item| item.map(|()| Ok(Frame::data(Bytes::new()))))
         }
     }
     Body::new(Endless(Box::pin(frames)))
@@ -106,21 +126,42 @@ fn http_body_of(frames: impl futures::Stream<Item = ()> + Send + 'static) -> Bod
 
 #[tokio::test]
 async fn a_service_that_is_not_ready_says_why_but_health_answers() {
-    let state = watch::Sender::new(Readiness::NotReady { reason: Reason::TemporalUnreachable, message: "no temporal".into() });
+    let state = watch::Sender::new(Readiness::NotReady {
+        reason: Reason::TemporalUnreachable,
+        message: "no temporal".into(),
+    });
     let layer = CallLayer::new(&settings(9), state.subscribe());
     let fine = |_| async { Ok(http::Response::new(Body::empty())) };
     let refused = status_of(&call(&layer, request("/a/b"), fine).await);
     assert_eq!(refused.code(), Code::Unavailable);
-    assert_eq!(refused.get_error_details().error_info().unwrap().reason, "TEMPORAL_UNREACHABLE");
+    assert_eq!(
+        refused.get_error_details().error_info().unwrap().reason,
+        "TEMPORAL_UNREACHABLE"
+    );
     assert!(refused.message().contains("no temporal"));
-    assert!(call(&layer, request("/grpc.health.v1.Health/Check"), fine).await.headers().get("grpc-status").is_none());
+    assert!(
+        call(&layer, request("/grpc.health.v1.Health/Check"), fine)
+            .await
+            .headers()
+            .get("grpc-status")
+            .is_none()
+    );
     // It becomes ready while a call waits.
     let waiting = call(&layer, request("/a/b"), fine);
     let (reply, _) = tokio::join!(waiting, async { state.send_replace(Readiness::Ready) });
     assert!(reply.headers().get("grpc-status").is_none());
     // Calls that arrive between NOT_SERVING and the closed port are served.
-    state.send_replace(Readiness::NotReady { reason: Reason::ShuttingDown, message: "end".into() });
-    assert!(call(&layer, request("/a/b"), fine).await.headers().get("grpc-status").is_none());
+    state.send_replace(Readiness::NotReady {
+        reason: Reason::ShuttingDown,
+        message: "end".into(),
+    });
+    assert!(
+        call(&layer, request("/a/b"), fine)
+            .await
+            .headers()
+            .get("grpc-status")
+            .is_none()
+    );
 }
 
 #[test]

@@ -47,7 +47,11 @@ fn json_lines_stay_json_and_carry_the_trace() {
         in_a_trace(|| tracing::info!(workload_id = "7 \"x\"", "snowball started"));
         tracing::info!("outside");
     });
-    let lines: Vec<serde_json::Value> = sink.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = sink
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines[0]["message"], "snowball started");
     assert_eq!(lines[0]["workload_id"], "7 \"x\"");
     assert_eq!(lines[0]["trace_id"], "00000000000000000000000000000abc");
@@ -59,13 +63,19 @@ fn json_lines_stay_json_and_carry_the_trace() {
 fn human_lines_end_with_the_trace() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).event_format(WithTrace::human(false)).with_writer(move || writer.clone());
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .event_format(WithTrace::human(false))
+        .with_writer(move || writer.clone());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         in_a_trace(|| tracing::info!(n = 3, "page listed"));
         tracing::info!("outside");
     });
     let text = sink.text();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].contains("page listed n=3") && lines[0].ends_with("trace_id=00000000000000000000000000000abc"), "{text}");
+    assert!(
+        lines[0].contains("page listed n=3") && lines[0].ends_with("trace_id=00000000000000000000000000000abc"),
+        "{text}"
+    );
     assert!(lines[1].ends_with("outside"), "{text}");
 }

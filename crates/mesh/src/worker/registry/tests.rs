@@ -15,6 +15,7 @@ impl Greeting {
     }
 }
 
+#[expect(dead_code, reason = "registered, never called")]
 struct Speaking;
 
 #[activities]
@@ -30,7 +31,10 @@ impl Speaking {
 }
 
 fn problems(registry: Registry, only: &[String]) -> Vec<String> {
-    registry.into_queues(only).map(|_| Vec::new()).unwrap_or_else(|error| error.0)
+    registry
+        .into_queues(only)
+        .map(|_| Vec::new())
+        .unwrap_or_else(|error| error.0)
 }
 
 #[test]
@@ -72,7 +76,10 @@ fn every_mistake_is_named_at_once() {
         "queue \"empty\" has no workflow and no activity",
         "there is no queue \"typo\"; known queues: \"empty\", \"q\"",
     ] {
-        assert!(found.iter().any(|problem| problem == expected), "{expected} not in {found:#?}");
+        assert!(
+            found.iter().any(|problem| problem == expected),
+            "{expected} not in {found:#?}"
+        );
     }
 }
 
@@ -88,6 +95,9 @@ fn the_same_handler_may_serve_two_queues() {
 
 #[test]
 fn what_is_used_counts_as_needed() {
-    let registry = Registry::new().queue("a", Home::Canceler, QueueTuning::default()).activities("a", Speaking).uses(Home::Main);
+    let registry = Registry::new()
+        .queue("a", Home::Canceler, QueueTuning::default())
+        .activities("a", Speaking)
+        .uses(Home::Main);
     assert_eq!(registry.homes(), vec![Home::Main, Home::Canceler]);
 }
