@@ -1,1 +1,51 @@
-//! stub
+//! The work service: workloads that grow, so that stopping them can be tried.
+//!
+//! | module | concern |
+//! | --- | --- |
+//! | [`snowball`] | trees of workflows under one WorkloadId: rpcs, workflows, activities |
+//! | [`source`] | the gate of a workload: Quiesce and Resume, and what spawners ask before they spawn |
+//! | [`deadline`] | the caller's deadline |
+//! | [`visibility`] | bare Temporal calls (no spans) that both need |
+//!
+//! All of it lives on one task queue of the main namespace. State is in Temporal only: any replica answers any call.
+
+pub mod deadline;
+pub mod snowball;
+pub mod source;
+pub mod visibility;
+
+use quell_api::work::v1::{snowball_service_server::SnowballServiceServer, source_service_server::SourceServiceServer};
+use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
+
+use snowball::{CancelableWorkflow, ChildWorkflow, SnowballActivities, SnowballApi};
+use source::{Gate, Gates, SourceActivities, SourceApi};
+
+/// What this service is.
+pub const INFO: ServiceInfo = ServiceInfo { name: "work", version: env!("CARGO_PKG_VERSION"), default_port: 50051 };
+
+/// The service's rpcs and handlers. Needs no connection yet.
+///
+/// # Errors
+/// None today; the signature is the one that `quell_mesh::run` expects.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is quell_mesh::run's")]
+pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
+    let queue = mesh.main.task_queue().to_owned();
+    let gates = Gates::new(mesh.main.clone());
+    let grpc = GrpcServices::new(quell_api::FILE_DESCRIPTOR_SET)
+        .add(SnowballServiceServer::new(SnowballApi::new(&mesh)))
+        .add(SourceServiceServer::new(SourceApi::new(&mesh, gates.clone())));
+    let registry = Registry::new()
+        .queue(queue.clone(), Home::Main, tuning())
+        .workflow::<CancelableWorkflow>(&queue)
+        .workflow::<ChildWorkflow>(&queue)
+        .workflow::<Gate>(&queue)
+        .activities(&queue, SnowballActivities)
+        .activities(&queue, SourceActivities::new(gates));
+    Ok(Service { grpc, registry })
+}
+
+/// Made for many small workflows: leaves sleep in the cache until they are stopped, and a spawner in line for
+/// its admission holds a workflow task and a local activity.
+fn tuning() -> QueueTuning {
+    QueueTuning { workflow_tasks: 300, local_activities: 200, cached_workflows: 4_000, ..QueueTuning::default() }
+}

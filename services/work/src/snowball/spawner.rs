@@ -1,0 +1,312 @@
+//! How one workflow spawns its children, and waits for them.
+//!
+//! The loop: wait until a start is due ([`Pace`]); ask for admission; start children in lanes for at most [`BURST`];
+//! again. Lanes (`join_all` over N futures that pull from one counter) and not `FuturesUnordered`, which a workflow task
+//! refuses: its order is not the order of history.
+//!
+//! Cancelling has two steps. `stop` ends the spawning; only when no start is in flight any more the children's own token is
+//! cancelled, and after every child that has closed was noticed. So a cancel request never meets a child whose start is
+//! undecided or that is closed already; either would leave it open, or fail the workflow task.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use futures::FutureExt;
+use serde::{Deserialize, Serialize};
+use temporalio_common::search_attributes::SearchAttributes;
+use temporalio_sdk::{
+    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, ParentClosePolicy, TimerOptions, WorkflowCancellationToken,
+    WorkflowContext, WorkflowTermination,
+    workflows::{join_all, select},
+};
+
+use super::{
+    activities::SnowballActivities,
+    pace::Pace,
+    plan::{Node, Order},
+    trace,
+    workflows::ChildWorkflow,
+};
+use crate::{
+    source::{
+        activities::{Because, GateAnswer, GateQuestion, SourceActivities},
+        admission::SHARE,
+    },
+    visibility::WORKLOAD,
+};
+
+/// Longest time between a look at the gate and the last start that it allows.
+const BURST: Duration = Duration::from_millis(300);
+
+/// A spawner that has no child yet goes on in a fresh history when this one is so long.
+const LONG_HISTORY: u32 = 4_000;
+
+/// Characters of the UUID that name a brood.
+const BROOD: usize = 8;
+
+/// What became of a spawner's own children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Children that were started.
+    pub started: u32,
+    /// Children that could not be started, since their id was taken.
+    pub refused: u32,
+    /// Children that completed.
+    pub completed: u32,
+    /// Children that ended otherwise: cancelled, terminated, timed out, failed. That never fails their parent.
+    pub ended_otherwise: u32,
+}
+
+/// How spawning ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// All children were started, and all have closed.
+    Complete(Tally),
+    /// It was told to stop; its children were cancelled and have closed.
+    Stopped(Tally),
+    /// Nothing was started yet and the history is long: continue as new with this order.
+    Continue(Order),
+}
+
+/// Where a spawner stands. `report` is called whenever the tally has changed.
+pub struct Spawner<'a, W> {
+    ctx: &'a WorkflowContext<W>,
+    node: &'a Node,
+    stop: &'a WorkflowCancellationToken,
+    report: &'a dyn Fn(Tally),
+    tally: Cell<Tally>,
+}
+
+impl<W> std::fmt::Debug for Spawner<'_, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spawner").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+impl<'a, W: 'static> Spawner<'a, W> {
+    /// A spawner that stops when `stop` is cancelled.
+    pub fn new(
+        ctx: &'a WorkflowContext<W>,
+        node: &'a Node,
+        stop: &'a WorkflowCancellationToken,
+        report: &'a dyn Fn(Tally),
+    ) -> Self {
+        Self { ctx, node, stop, report, tally: Cell::default() }
+    }
+
+    /// Spawns what `order` says, and waits until all of it has closed.
+    ///
+    /// # Errors
+    /// Only when `generate_uuid` cannot be run at all.
+    pub async fn run(&self, mut order: Order) -> Result<Ended, WorkflowTermination> {
+        let Some(brood) = self.name_brood(&order).await? else { return Ok(Ended::Stopped(self.tally.get())) };
+        order.brood = Some(brood.clone());
+        let children = order.children();
+        let family = WorkflowCancellationToken::new();
+        let results = RefCell::new(Vec::new());
+        let mut pace = Pace::new(order.interval_us, self.now_us());
+        let mut next = 0;
+        let mut admitted = false;
+
+        while next < children && !self.stop.is_cancelled() {
+            let due = pace.due(self.now_us(), children - next);
+            if due == 0 {
+                self.pause(pace.pause(self.now_us())).await;
+                continue;
+            }
+            let want = due.min(order.concurrency).min(pace.group()).min(SHARE);
+            let asked_us = self.now_us();
+            let (permits, waited_ms) = match self.ask(want).await {
+                GateAnswer::Go { permits, waited_ms } => (permits, waited_ms),
+                GateAnswer::Wait { because, retry_ms } => {
+                    if next == 0 && self.history_is_long() {
+                        return Ok(Ended::Continue(order));
+                    }
+                    self.wait_for_turn(because, retry_ms).await;
+                    continue;
+                }
+            };
+            admitted = true;
+            // Workflow time stood still while the answer was waited for.
+            let burst = BURST + Duration::from_millis(waited_ms);
+            let deadline_us = asked_us.saturating_add(u64::try_from(burst.as_micros()).unwrap_or(u64::MAX));
+            let end = next + due;
+            let position = Cell::new(next);
+            let lanes = (0..permits).map(|_| {
+                let (position, results, order, family, brood) = (&position, &results, &order, &family, &brood);
+                Box::pin(async move {
+                    while position.get() < end && self.now_us() < deadline_us && !self.stop.is_cancelled() {
+                        let index = position.replace(position.get() + 1);
+                        // Unique whatever was there before: an earlier snowball of the same id may have left a child behind.
+                        let id = format!("{}-{brood}-{index}", self.ctx.workflow_id());
+                        let node = order.child(index, &self.node.workload_id, self.node.lifetime_ms);
+                        let traced = index < order.traced_children();
+                        if let Some(result) = self.start(id, node, traced, family.clone()).await {
+                            results.borrow_mut().push(result);
+                        }
+                    }
+                })
+            });
+            join_all(lanes).await;
+            pace.started(position.get() - next);
+            next = position.get();
+        }
+        if admitted {
+            self.leave().await;
+        }
+
+        let all = join_all(results.take()).map(drop).fuse();
+        futures::pin_mut!(all);
+        select! {
+            () = all => {}
+            () = self.stop.cancelled() => {
+                family.cancel_with_reason(self.stop.reason().unwrap_or_default());
+                all.await;
+            }
+        }
+        let tally = self.tally.get();
+        Ok(if self.stop.is_cancelled() { Ended::Stopped(tally) } else { Ended::Complete(tally) })
+    }
+
+    /// Starts one child. Its result is a future that counts how it ends.
+    async fn start(
+        &self,
+        id: String,
+        node: Node,
+        traced: bool,
+        family: WorkflowCancellationToken,
+    ) -> Option<impl Future<Output = ()>> {
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(id)
+            .parent_close_policy(ParentClosePolicy::Terminate)
+            .search_attributes(SearchAttributes::new([WORKLOAD.value_set(node.workload_id.clone())]))
+            .cancellation_token(family)
+            .build();
+        let start = || self.ctx.start_child_workflow(ChildWorkflow::run, node, options);
+        let starting = if traced { start() } else { trace::unsampled(start) };
+        match starting.await {
+            Ok(child) => {
+                self.count(|tally| tally.started += 1);
+                let result = child.result();
+                Some(async move {
+                    match result.await {
+                        Ok(_) => self.count(|tally| tally.completed += 1),
+                        Err(_) => self.count(|tally| tally.ended_otherwise += 1),
+                    }
+                })
+            }
+            Err(error) => {
+                if !self.ctx.is_replaying() {
+                    tracing::warn!(parent = self.ctx.workflow_id(), %error, "child was not started");
+                }
+                self.count(|tally| tally.refused += 1);
+                None
+            }
+        }
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.get();
+        change(&mut tally);
+        self.tally.set(tally);
+        (self.report)(tally);
+    }
+
+    /// The name of this spawner's children, by which their ids differ from all others; `None` when told to stop meanwhile.
+    async fn name_brood(&self, order: &Order) -> Result<Option<String>, WorkflowTermination> {
+        if let Some(brood) = &order.brood {
+            return Ok(Some(brood.clone()));
+        }
+        let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(10))
+            .cancellation_token(self.stop.clone())
+            .build();
+        match self.ctx.execute_activity(SnowballActivities::generate_uuid, (), options).await {
+            Ok(uuid) => Ok(Some(uuid.chars().take(BROOD).collect())),
+            Err(_) if self.stop.is_cancelled() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks for admission. What cannot be asked is a wait.
+    async fn ask(&self, want: u32) -> GateAnswer {
+        let question =
+            GateQuestion { workload_id: self.node.workload_id.clone(), spawner: self.ctx.run_id().to_owned(), want };
+        let ask = || self.ctx.execute_local_activity(SourceActivities::read_gate, question, local(Duration::from_secs(10)));
+        trace::unsampled(ask)
+            .await
+            .unwrap_or(GateAnswer::Wait { because: Because::Unreadable, retry_ms: 2_000 })
+    }
+
+    /// Gives the admission back. Should that fail, it ends by itself.
+    async fn leave(&self) {
+        let spawner = self.ctx.run_id().to_owned();
+        let leave = || self.ctx.execute_local_activity(SourceActivities::leave_gate, spawner, local(Duration::from_secs(2)));
+        if let Err(error) = trace::unsampled(leave).await
+            && !self.ctx.is_replaying()
+        {
+            tracing::debug!(%error, "admission was not given back");
+        }
+    }
+
+    async fn wait_for_turn(&self, because: Because, retry_ms: u64) {
+        if !self.ctx.is_replaying() {
+            tracing::debug!(workflow_id = self.ctx.workflow_id(), ?because, retry_ms, "spawner waits");
+        }
+        self.pause(Duration::from_millis(retry_ms).max(least_wait(self.ctx.history_length()))).await;
+    }
+
+    /// Waits, or until told to stop.
+    async fn pause(&self, pause: Duration) {
+        let _ = self.ctx.timer(TimerOptions::builder(pause).cancellation_token(self.stop.clone()).build()).await;
+    }
+
+    fn history_is_long(&self) -> bool {
+        self.ctx.history_length() > LONG_HISTORY || self.ctx.continue_as_new_suggested()
+    }
+
+    /// Workflow time in microseconds. Always there while a task is worked on.
+    fn now_us(&self) -> u64 {
+        let since = self.ctx.workflow_time().and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Shortest wait of a spawner that cannot continue as new, since it has children, at this length of its history. A look costs
+/// six events: so many that all of a gate's 30 days fit, and looks stay quick for the first three quarters of an hour.
+fn least_wait(history_length: u32) -> Duration {
+    Duration::from_secs(match history_length {
+        0..12_000 => 0,
+        12_000..24_000 => 10,
+        24_000..32_000 => 60,
+        32_000..40_000 => 600,
+        _ => 3_600,
+    })
+}
+
+/// One attempt, and not cancelled by anything: an admission that was given must not be lost.
+fn local(limit: Duration) -> LocalActivityOptions {
+    LocalActivityOptions::builder()
+        .schedule_to_close_timeout(limit)
+        .cancellation_token(WorkflowCancellationToken::new())
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snowball::plan::{EVENTS_PER_CHILD, MAX_CHILDREN};
+
+    /// A node that has all its children and then waits at a gate for 30 days stays below the server's limit.
+    #[test]
+    fn waiting_never_fills_a_history() {
+        let mut events = MAX_CHILDREN * EVENTS_PER_CHILD;
+        let mut waited = Duration::ZERO;
+        while waited < Duration::from_secs(30 * 24 * 3_600) {
+            waited += least_wait(events);
+            events += 6;
+        }
+        assert!(events < 51_200 - 5_000, "{events}");
+    }
+}
