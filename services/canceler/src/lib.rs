@@ -1,1 +1,34 @@
-//! stub
+//! The canceler service: stops a runaway workload completely, and proves it.
+//!
+//! Its worker runs [`cancellation::BulkCancelWorkflow`] and its activities on the canceler's task queue; its gRPC face is
+//! `quell.canceler.v1.CancellationService`. What is decided is decided by the machines of `quell-sweep`; this crate makes the
+//! calls they ask for.
+
+pub mod cancellation;
+
+use quell_api::{FILE_DESCRIPTOR_SET, canceler::v1::cancellation_service_server::CancellationServiceServer};
+use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
+
+use cancellation::{Budget, BulkCancelWorkflow, CancelActivities, CancellationApi};
+
+/// What this service is.
+pub const INFO: ServiceInfo = ServiceInfo { name: "canceler", version: env!("CARGO_PKG_VERSION"), default_port: 50052 };
+
+/// Visibility calls a second that this process makes at most: a real server's default for a whole namespace.
+const VISIBILITY_PER_SECOND: u32 = 10;
+
+/// Puts the service together. Nothing is connected yet.
+///
+/// # Errors
+/// None now; the signature is that of every service.
+pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
+    let budget = Budget::new(VISIBILITY_PER_SECOND);
+    let queue = mesh.canceler.task_queue().to_owned();
+    let registry = Registry::new()
+        .queue(&queue, Home::Canceler, QueueTuning::default())
+        .workflow::<BulkCancelWorkflow>(&queue)
+        .activities(&queue, CancelActivities::new(&mesh, budget.clone()))
+        .uses(Home::Main);
+    let grpc = GrpcServices::new(FILE_DESCRIPTOR_SET).add(CancellationServiceServer::new(CancellationApi::new(&mesh, budget)));
+    Ok(Service { grpc, registry })
+}

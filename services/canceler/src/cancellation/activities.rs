@@ -1,0 +1,199 @@
+//! The activities of a cancellation: thin. Each checks nothing and decides nothing; the machines do.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown};
+use quell_sweep::{PassKind, StartRange};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{Instrument as _, field::Empty, info_span};
+
+use super::{
+    batch,
+    budget::Budget,
+    canary, conclude, confirmer,
+    convert::query_time,
+    fence,
+    messages::{
+        Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, PlanInput, PlanOutput, StopBatchInput,
+        StopBatchOutput, WindowInput, WindowOutput,
+    },
+    namespace::Namespace,
+    query,
+    status::activity_error,
+    sweeper::Sweeper,
+};
+
+const BEAT: Duration = Duration::from_millis(500);
+
+/// The activities, and what they stand on.
+pub struct CancelActivities {
+    main: NamespaceClient,
+    canceler: NamespaceClient,
+    payloads: PayloadStore,
+    shutdown: Shutdown,
+    work_address: String,
+    batch_address: String,
+    budget: Budget,
+}
+
+impl CancelActivities {
+    /// The activities of a service process.
+    #[must_use]
+    pub fn new(mesh: &Mesh, budget: Budget) -> Self {
+        Self {
+            main: mesh.main.clone(),
+            canceler: mesh.canceler.clone(),
+            payloads: mesh.payloads.clone(),
+            shutdown: mesh.shutdown.clone(),
+            work_address: mesh.settings.peers.work_address.clone(),
+            batch_address: mesh.settings.peers.batch_address.clone(),
+            budget,
+        }
+    }
+
+    /// The main namespace; an activity that cannot reach it is tried again.
+    async fn namespace(&self) -> Result<Namespace, ActivityError> {
+        Ok(Namespace::connect(&self.main, self.budget.clone()).await?)
+    }
+}
+
+#[activities]
+impl CancelActivities {
+    /// Tells the source to stop, then takes the fence.
+    #[activity(name = "quiesce_sources")]
+    pub async fn quiesce_sources(self: Arc<Self>, ctx: ActivityContext, input: FenceInput) -> Result<FenceOutput, ActivityError> {
+        let span = info_span!("fence", answer = Empty, fence = Empty);
+        let work = async {
+            let answer = match &input.workload_id {
+                Some(id) => fence::quiesce(&self.work_address, id, &input.reason, input.ttl_ms).await,
+                None => fence::Answer::not_asked(),
+            };
+            let main = self.namespace().await?;
+            let fence_ms = canary::server_time(&main, &input.task.cancellation_id)
+                .await
+                .map_err(|status| activity_error("taking the fence", &status))?;
+            span.record("answer", answer.word).record("fence", query_time(fence_ms));
+            Ok(FenceOutput { quiesced: answer.at(fence_ms), answer: answer.word.to_owned() })
+        };
+        beating(&ctx, work).instrument(span.clone()).await
+    }
+
+    /// Plans a pass: how many there are. The whole pass is one window: listing is never the limit.
+    #[activity(name = "query_new_wf_executions")]
+    pub async fn query_new_wf_executions(self: Arc<Self>, ctx: ActivityContext, input: PlanInput) -> Result<PlanOutput, ActivityError> {
+        let span = info_span!("plan", pass = input.pass, kind = ?input.kind, count = Empty, open = Empty);
+        let work = async {
+            let main = self.namespace().await?;
+            let open = main.count(input.task.filter.open());
+            let (count, open) = if input.kind == PassKind::Open {
+                let open = open.await;
+                (open.clone(), open)
+            } else {
+                tokio::join!(main.count(query::window(&input.task.filter, input.kind, StartRange::ALL)), open)
+            };
+            let failed = |status| activity_error("planning a pass", &status);
+            let (count, open) = (count.map_err(failed)?, open.map_err(failed)?);
+            span.record("count", count).record("open", open);
+            Ok(PlanOutput { count, open, windows: Vec::new() })
+        };
+        beating(&ctx, work).instrument(span.clone()).await
+    }
+
+    /// Lists and stops: one window of a pass.
+    #[activity(name = "bulk_cancel_workflows")]
+    pub async fn bulk_cancel_workflows(self: Arc<Self>, ctx: ActivityContext, input: WindowInput) -> Result<WindowOutput, ActivityError> {
+        let span = info_span!(
+            "window", pass = input.pass, window = input.window, kind = ?input.kind, attempt = ctx.info().attempt,
+            listed = Empty, stopped = Empty, already_closed = Empty, failed = Empty, limit = Empty, complete = Empty,
+        );
+        let work = async {
+            let sweeper = Sweeper {
+                ctx: &ctx,
+                main: self.namespace().await?,
+                canceler: self.canceler.clone(),
+                payloads: self.payloads.clone(),
+                shutdown: self.shutdown.clone(),
+            };
+            let output = sweeper.run(&input).await?;
+            let result = &output.result;
+            span.record("listed", result.counts.listed)
+                .record("stopped", result.counts.stopped)
+                .record("already_closed", result.counts.already_closed)
+                .record("failed", result.counts.failed)
+                .record("limit", result.limiter.limit)
+                .record("complete", result.complete);
+            tracing::info!(
+                cancellation_id = input.task.cancellation_id,
+                pass = input.pass,
+                listed = result.counts.listed,
+                stopped = result.counts.stopped,
+                already_closed = result.counts.already_closed,
+                failed = result.counts.failed,
+                limit = result.limiter.limit,
+                "window done"
+            );
+            Ok(output)
+        };
+        work.instrument(span.clone()).await
+    }
+
+    /// Looks whether anything is left.
+    #[activity(name = "confirm_all_canceled")]
+    pub async fn confirm_all_canceled(self: Arc<Self>, ctx: ActivityContext, input: ConfirmInput) -> Result<ConfirmOutput, ActivityError> {
+        let span = info_span!("confirm", round = input.round, looks = Empty, lag_ms = Empty, alive = Empty, zero = Empty);
+        let work = async {
+            let main = self.namespace().await?;
+            let output = confirmer::run(&ctx, &main, &input).await?;
+            let confirmed = &output.confirmed;
+            span.record("looks", confirmed.looks.len())
+                .record("lag_ms", confirmed.lag_ms)
+                .record("alive", confirmed.alive)
+                .record("zero", confirmed.zero);
+            tracing::info!(
+                cancellation_id = input.task.cancellation_id,
+                round = input.round,
+                looks = confirmed.looks.len(),
+                lag_ms = confirmed.lag_ms,
+                alive = confirmed.alive,
+                stale = confirmed.stale.len(),
+                zero = confirmed.zero,
+                "confirmation done"
+            );
+            Ok(output)
+        };
+        work.instrument(span.clone()).await
+    }
+
+    /// Stops the server's batch operation, by the batch service's gRPC: its own worker may be the one that hangs.
+    #[activity(name = "stop_batch")]
+    pub async fn stop_batch(self: Arc<Self>, ctx: ActivityContext, input: StopBatchInput) -> Result<StopBatchOutput, ActivityError> {
+        beating(&ctx, async { Ok(batch::stop(&self.batch_address, &input).await?) }).await
+    }
+
+    /// Looks up what the receipt needs beside the machine's own outcome.
+    #[activity(name = "conclude_cancellation")]
+    pub async fn conclude_cancellation(self: Arc<Self>, ctx: ActivityContext, input: ConcludeInput) -> Result<Conclusion, ActivityError> {
+        let work = async {
+            let main = self.namespace().await?;
+            conclude::run(&main, &input).await.map_err(|status| activity_error("concluding", &status))
+        };
+        beating(&ctx, work).await
+    }
+}
+
+/// Does a piece of work with heartbeats, so that a dead worker is noticed and a cancellation is heard.
+async fn beating<T>(ctx: &ActivityContext, work: impl Future<Output = Result<T, ActivityError>>) -> Result<T, ActivityError> {
+    let mut work = std::pin::pin!(work);
+    let mut tick = interval(BEAT);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
+            _ = tick.tick() => ctx.record_heartbeat(Beat::default()).await?,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The gRPC face: checks requests, all bad fields at once, and translates.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use opentelemetry::trace::TraceContextExt as _;
+use quell_api::{
+    canceler::v1 as pb,
+    canceler::v1::cancellation_service_server::CancellationService,
+    target::Filter,
+    validate::Checker,
+};
+use quell_mesh::{Error, Mesh, Reason, config::CancelSettings, error::from_temporal};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::FieldViolation;
+
+use super::{
+    budget::Budget,
+    convert::count,
+    namespace::Namespace,
+    preview,
+    spec::{Spec, TargetSpec},
+    store::{self, NewCancellation},
+    view::View,
+    watch::Watchers,
+};
+
+const DEFAULT_SAMPLE: i32 = 10;
+const MAX_SAMPLE: i32 = 100;
+const DEFAULT_STOP_REASON: &str = "stopped by request";
+
+/// `quell.canceler.v1.CancellationService`.
+#[derive(Clone)]
+pub struct CancellationApi {
+    mesh: Mesh,
+    budget: Budget,
+    watchers: Watchers,
+}
+
+impl CancellationApi {
+    /// The face of a service process. `budget` is shared with its activities.
+    #[must_use]
+    pub fn new(mesh: &Mesh, budget: Budget) -> Self {
+        let watchers = Watchers::new(mesh.main.clone(), mesh.canceler.clone(), budget.clone(), mesh.shutdown.clone());
+        Self { mesh: mesh.clone(), budget, watchers }
+    }
+
+    fn defaults(&self) -> &CancelSettings {
+        &self.mesh.settings.cancel
+    }
+
+    async fn main(&self) -> Result<Namespace, Error> {
+        Namespace::connect(&self.mesh.main, self.budget.clone()).await
+    }
+
+    async fn start(&self, request: pb::StartCancellationRequest, requested_by: String) -> Result<pb::StartCancellationResponse, Error> {
+        let mut check = Checker::new();
+        let (spec, filter) = Spec::check(&mut check, request.spec.as_ref(), self.defaults());
+        check.request_id("request_id", &request.request_id);
+        let (spec, filter) = check.finish((spec, filter)).map_err(Error::InvalidArgument)?;
+
+        // A repeated request gets the first one's answer, whatever matches by now.
+        let given = !request.request_id.is_empty();
+        let id = if given { request.request_id } else { uuid::Uuid::new_v4().to_string() };
+        if given && let Some(first) = store::find(&self.mesh.canceler, &id).await? {
+            return repeated(&first, &spec);
+        }
+        let matched = self.matched(&spec, &filter).await?;
+        let response = pb::StartCancellationResponse {
+            cancellation_id: id.clone(),
+            spec: Some(spec.to_proto()),
+            matched: count(matched),
+        };
+        if request.validate_only {
+            return Ok(response);
+        }
+        let new = NewCancellation { id: id.clone(), spec: spec.clone(), filter, matched, requested_by, trace_id: trace_id() };
+        if store::start(&self.mesh.canceler, new).await? {
+            tracing::info!(cancellation_id = id, matched, "cancellation started");
+            return Ok(response);
+        }
+        // Somebody else was faster with the same request id.
+        let first = View::read(&self.mesh.canceler, &id).await?;
+        repeated(&first, &spec)
+    }
+
+    /// How many match now. Proves that the server takes the query, and holds it against the cap.
+    async fn matched(&self, spec: &Spec, filter: &Filter) -> Result<u64, Error> {
+        let matched = self.main().await?.count(filter.open()).await.map_err(|status| query_error("spec.target", &spec.target, status))?;
+        if matched > spec.max_affected {
+            let text = format!("{matched} open executions match, and max_affected is {}", spec.max_affected);
+            return Err(Error::precondition(Reason::MaxAffectedExceeded, "spec.max_affected", text));
+        }
+        Ok(matched)
+    }
+}
+
+/// The answer to a request that came before. Another spec under the same id is a mistake that must not pass in silence: the
+/// caller would believe that something else is being stopped.
+fn repeated(first: &View, spec: &Spec) -> Result<pb::StartCancellationResponse, Error> {
+    if first.about.spec != *spec {
+        let text = "the same request_id came before with another spec";
+        return Err(Error::precondition(Reason::RequestIdReused, "request_id", text));
+    }
+    Ok(pb::StartCancellationResponse {
+        cancellation_id: first.id.clone(),
+        spec: Some(first.about.spec.to_proto()),
+        matched: count(first.about.matched),
+    })
+}
+
+/// A refused query is the caller's if the caller wrote it; a missing search attribute is a fault of the set-up.
+fn query_error(field: &str, target: &TargetSpec, status: Status) -> Error {
+    match (status.code(), target) {
+        (Code::InvalidArgument, TargetSpec::Query(_)) => {
+            Error::InvalidArgument(vec![FieldViolation::new(format!("{field}.query"), status.message())])
+        }
+        (Code::InvalidArgument, TargetSpec::WorkloadId(_)) => {
+            let text = "the namespace has no search attribute WorkloadId of type Keyword";
+            Error::precondition(Reason::SearchAttributeMissing, "WorkloadId", text)
+        }
+        _ => from_temporal(status),
+    }
+}
+
+/// Trace id of the call being served; empty when it is not traced.
+fn trace_id() -> String {
+    let context = opentelemetry::Context::current();
+    let span = context.span().span_context().clone();
+    if span.is_valid() { span.trace_id().to_string() } else { String::new() }
+}
+
+fn checked_id(id: &str) -> Result<(), Error> {
+    let mut check = Checker::new();
+    check.required_id("cancellation_id", id);
+    check.finish(()).map_err(Error::InvalidArgument)
+}
+
+type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchCancellationResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl CancellationService for CancellationApi {
+    async fn preview_cancellation(
+        &self,
+        request: Request<pb::PreviewCancellationRequest>,
+    ) -> Result<Response<pb::PreviewCancellationResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        let filter = Filter::check(&mut check, "target", request.target.as_ref());
+        let size = check.int("sample_size", request.sample_size, DEFAULT_SAMPLE, 1..=MAX_SAMPLE);
+        let filter = check.finish(filter).map_err(Error::InvalidArgument)?;
+        let main = self.main().await?;
+        let shown = preview::run(&main, &filter, usize::try_from(size).unwrap_or(0)).await;
+        let target = TargetSpec::of(request.target.as_ref());
+        Ok(Response::new(shown.map_err(|status| query_error("target", &target, status))?))
+    }
+
+    async fn start_cancellation(
+        &self,
+        request: Request<pb::StartCancellationRequest>,
+    ) -> Result<Response<pb::StartCancellationResponse>, Status> {
+        let requested_by = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
+        Ok(Response::new(self.start(request.into_inner(), requested_by).await?))
+    }
+
+    async fn get_cancellation(
+        &self,
+        request: Request<pb::GetCancellationRequest>,
+    ) -> Result<Response<pb::GetCancellationResponse>, Status> {
+        let id = request.into_inner().cancellation_id;
+        checked_id(&id)?;
+        let view = self.watchers.read(&id).await?;
+        Ok(Response::new(pb::GetCancellationResponse { cancellation: Some(view.to_proto(true)) }))
+    }
+
+    async fn list_cancellations(
+        &self,
+        request: Request<pb::ListCancellationsRequest>,
+    ) -> Result<Response<pb::ListCancellationsResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        let size = check.page_size("page_size", request.page_size);
+        let token = hex::decode(&request.page_token).unwrap_or_else(|_| {
+            check.reject("page_token", "is not one that this service gave");
+            Vec::new()
+        });
+        let (size, token) = check.finish((size, token)).map_err(Error::InvalidArgument)?;
+        let given = !token.is_empty();
+        let (views, next) = store::list(&self.mesh.canceler, size, token).await.map_err(|error| match error {
+            Error::InvalidArgument(_) if given => Error::invalid("page_token", "is not one that this service gave"),
+            other => other,
+        })?;
+        Ok(Response::new(pb::ListCancellationsResponse {
+            cancellations: views.iter().map(|view| view.to_proto(false)).collect(),
+            next_page_token: hex::encode(next),
+        }))
+    }
+
+    type WatchCancellationStream = WatchStream;
+
+    async fn watch_cancellation(
+        &self,
+        request: Request<pb::WatchCancellationRequest>,
+    ) -> Result<Response<Self::WatchCancellationStream>, Status> {
+        let id = request.into_inner().cancellation_id;
+        checked_id(&id)?;
+        Ok(Response::new(Box::pin(self.watchers.watch(&id))))
+    }
+
+    async fn stop_cancellation(
+        &self,
+        request: Request<pb::StopCancellationRequest>,
+    ) -> Result<Response<pb::StopCancellationResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        check.required_id("cancellation_id", &request.cancellation_id);
+        check.reason("reason", &request.reason, false);
+        check.finish(()).map_err(Error::InvalidArgument)?;
+        let reason = if request.reason.trim().is_empty() { DEFAULT_STOP_REASON.to_owned() } else { request.reason };
+        store::stop(&self.mesh.canceler, &request.cancellation_id, reason).await?;
+        Ok(Response::new(pb::StopCancellationResponse {}))
+    }
+
+    async fn get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<Response<pb::GetReceiptResponse>, Status> {
+        let id = request.into_inner().cancellation_id;
+        checked_id(&id)?;
+        let receipt = store::receipt(&self.mesh.canceler, &id).await?;
+        Ok(Response::new(pb::GetReceiptResponse { receipt: Some(receipt.to_proto()) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_query_is_the_callers_only_when_the_caller_wrote_it() {
+        let refused = || Status::invalid_argument("invalid query: column name 'X' is not defined");
+        match query_error("spec.target", &TargetSpec::Query("X = 1".into()), refused()) {
+            Error::InvalidArgument(violations) => {
+                assert_eq!(violations[0].field, "spec.target.query");
+                assert!(violations[0].description.contains("column name 'X'"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let error = query_error("spec.target", &TargetSpec::WorkloadId("1".into()), refused());
+        assert_eq!(error.reason(), Reason::SearchAttributeMissing);
+        let error = query_error("spec.target", &TargetSpec::WorkloadId("1".into()), Status::unavailable("x"));
+        assert_eq!(error.reason(), Reason::TemporalUnreachable);
+    }
+
+    #[test]
+    fn a_request_id_means_one_spec() {
+        let mut first = View { id: "r".into(), ..View::default() };
+        first.about.matched = 3;
+        let same = repeated(&first, &Spec::default()).unwrap();
+        assert_eq!((same.cancellation_id.as_str(), same.matched), ("r", 3));
+        let other = Spec { target: TargetSpec::WorkloadId("2".into()), ..Spec::default() };
+        assert_eq!(repeated(&first, &other).unwrap_err().reason(), Reason::RequestIdReused);
+    }
+}

@@ -1,0 +1,228 @@
+//! Commands of the machine as activities, and their answers as replies.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use quell_api::batch_activities::{
+    BATCH_QUEUE, BatchActivityDefinitions, BatchCancelInput, BatchCancelOutput, TrackBatchInput, TrackBatchOutput,
+};
+use quell_sweep::{BatchReport, BatchState, Command, Reply};
+use temporalio_common::RetryPolicy;
+use temporalio_sdk::{
+    ActivityCancellationType, ActivityOptions, WorkflowCancellationToken, WorkflowContext, ActivityExecutionError,
+};
+
+use super::{
+    activities::CancelActivities,
+    messages::{
+        CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, Ledger, PlanInput, PlanOutput,
+        StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
+    },
+    query,
+    workflows::BulkCancelWorkflow,
+};
+
+/// Longer than any deadline: a sweep has no time limit of its own.
+const NO_LIMIT: Duration = Duration::from_secs(30 * 86_400);
+/// Silence after which a worker counts as lost.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long the batch service may be away before the cancellation goes on without it.
+const BATCH_AWAY: Duration = Duration::from_secs(30);
+/// How long the server's batch may take to be started, waiting for the namespace's one slot included.
+const BATCH_START: Duration = Duration::from_secs(60);
+/// How long it may take to be stopped.
+const BATCH_STOP: Duration = Duration::from_secs(30);
+/// How much longer than the deadline a source keeps still.
+const QUIESCE_MARGIN_MS: u64 = 60_000;
+
+/// What a command came to.
+pub(super) enum Answered {
+    Fence(FenceOutput),
+    Planned(PlanOutput),
+    Window(WindowOutput),
+    Confirmed(ConfirmOutput),
+    BatchStarted(BatchCancelOutput),
+    BatchEnded(String, TrackBatchOutput),
+    BatchStopped(StopBatchOutput),
+    Waited,
+    /// The activity failed for good, or was cancelled without an answer.
+    Failed(String),
+}
+
+impl Answered {
+    /// Notes what the receipt needs, and gives the machine its reply.
+    pub(super) fn note(self, ledger: &mut Ledger) -> Result<Reply, String> {
+        Ok(match self {
+            Self::Fence(fence) => {
+                ledger.quiesce = fence.answer;
+                Reply::Quiesced(fence.quiesced)
+            }
+            Self::Planned(planned) => Reply::Planned(planned),
+            Self::Window(window) => {
+                ledger.journal.extend(window.journal);
+                window.warnings.into_iter().for_each(|warning| ledger.warn(warning));
+                Reply::WindowDone(window.result)
+            }
+            Self::Confirmed(output) => {
+                ledger.lag_ms = ledger.lag_ms.max(output.confirmed.lag_ms);
+                ledger.first_zero_ms = ledger.first_zero_ms.or(output.first_empty_ms);
+                Reply::Confirmed(output.confirmed)
+            }
+            Self::BatchStarted(started) => Reply::BatchStarted { job_id: started.job_id },
+            Self::BatchEnded(job_id, tracked) => {
+                let count = |n| u64::try_from(n).unwrap_or(0);
+                Reply::BatchEnded(BatchReport {
+                    job_id,
+                    state: if tracked.completed { BatchState::Completed } else { BatchState::Failed },
+                    total: count(tracked.total),
+                    completed: count(tracked.done),
+                    failed: count(tracked.failed),
+                })
+            }
+            Self::BatchStopped(report) => Reply::BatchEnded(report),
+            Self::Waited => Reply::Waited,
+            Self::Failed(reason) => return Err(reason),
+        })
+    }
+}
+
+/// What every activity is told.
+pub(super) fn task(input: &CancelInput) -> Task {
+    Task { cancellation_id: input.cancellation_id.clone(), filter: input.filter.clone() }
+}
+
+/// Starts a command; it is scheduled when it is first polled.
+pub(super) fn start(
+    ctx: &WorkflowContext<BulkCancelWorkflow>,
+    input: &CancelInput,
+    command: Command,
+    token: WorkflowCancellationToken,
+) -> Pin<Box<dyn Future<Output = Answered>>> {
+    let ctx = ctx.clone();
+    let task = task(input);
+    // Small pieces are asked to end and not waited for; what counts is waited for, so that its counts come with its end.
+    let small = options(token.clone(), ActivityCancellationType::TryCancel);
+    let counted = options(token.clone(), ActivityCancellationType::WaitCancellationCompleted);
+    match command {
+        Command::QuiesceSources { quiesce } => {
+            let input = FenceInput {
+                task,
+                workload_id: input.spec.workload_id().filter(|_| quiesce).map(str::to_owned),
+                reason: format!("cancellation {}: {}", input.cancellation_id, input.spec.reason).chars().take(500).collect(),
+                ttl_ms: input.spec.deadline_ms.saturating_add(QUIESCE_MARGIN_MS),
+            };
+            Box::pin(async move {
+                answered(ctx.execute_activity(CancelActivities::quiesce_sources, input, small).await, Answered::Fence)
+            })
+        }
+        Command::PlanPass { pass, kind } => {
+            let input = PlanInput { task, pass, kind };
+            Box::pin(async move {
+                answered(ctx.execute_activity(CancelActivities::query_new_wf_executions, input, small).await, Answered::Planned)
+            })
+        }
+        Command::RunWindow { pass, window, kind, range, spec } => {
+            let input = WindowInput { task, reason: input.spec.reason.clone(), pass, window, kind, range, spec };
+            Box::pin(async move {
+                answered(ctx.execute_activity(CancelActivities::bulk_cancel_workflows, input, counted).await, Answered::Window)
+            })
+        }
+        Command::Confirm { round, spec } => {
+            let input = ConfirmInput { task, round, spec };
+            Box::pin(async move {
+                answered(ctx.execute_activity(CancelActivities::confirm_all_canceled, input, small).await, Answered::Confirmed)
+            })
+        }
+        Command::StartBatch { fence_ms } => {
+            let input = BatchCancelInput {
+                query: query::batch(&input.filter, fence_ms),
+                reason: input.spec.reason.clone(),
+                job_id: format!("quell-batch-{}", input.cancellation_id),
+            };
+            // Neither a batch service that is away nor a slot that another job holds may hold up the cancellation.
+            let mut options = on_batch_queue(options_within(BATCH_START, token));
+            options.schedule_to_start_timeout = Some(BATCH_AWAY);
+            Box::pin(async move {
+                let started = ctx.execute_activity(BatchActivityDefinitions::batch_cancel_workflows, input, options).await;
+                answered(started, Answered::BatchStarted)
+            })
+        }
+        Command::TrackBatch { job_id } => {
+            let input = TrackBatchInput { job_id: job_id.clone() };
+            let options = on_batch_queue(small);
+            Box::pin(async move {
+                let tracked = ctx.execute_activity(BatchActivityDefinitions::track_batch, input, options).await;
+                answered(tracked, |output| Answered::BatchEnded(job_id, output))
+            })
+        }
+        Command::StopBatch { job_id } => {
+            let input = StopBatchInput { job_id, reason: input.spec.reason.clone() };
+            let options = options_within(BATCH_STOP, token);
+            Box::pin(async move {
+                answered(ctx.execute_activity(CancelActivities::stop_batch, input, options).await, Answered::BatchStopped)
+            })
+        }
+        Command::Wait { ms } => Box::pin(async move {
+            temporalio_sdk::workflows::select! {
+                _ = ctx.timer(Duration::from_millis(ms)) => {}
+                () = token.cancelled() => {}
+            }
+            Answered::Waited
+        }),
+    }
+}
+
+/// Looks up what the receipt needs beside the outcome; a few tries, since a receipt must not hang on it.
+pub(super) async fn conclude(ctx: &WorkflowContext<BulkCancelWorkflow>, input: ConcludeInput) -> Result<Conclusion, String> {
+    let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(20))
+        .heartbeat_timeout(HEARTBEAT)
+        .cancellation_token(WorkflowCancellationToken::new())
+        .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
+        .build();
+    ctx.execute_activity(CancelActivities::conclude_cancellation, input, options).await.map_err(|error| reason(&error))
+}
+
+fn options(token: WorkflowCancellationToken, cancellation: ActivityCancellationType) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(NO_LIMIT)
+        .heartbeat_timeout(HEARTBEAT)
+        .cancellation_type(cancellation)
+        .cancellation_token(token)
+        // Unlimited attempts: what is hopeless says so itself, and the deadline bounds the rest.
+        .retry_policy(
+            RetryPolicy::builder()
+                .initial_interval(Duration::from_millis(500))
+                .backoff_coefficient(2.0)
+                .maximum_interval(Duration::from_secs(10))
+                .build(),
+        )
+        .build()
+}
+
+fn on_batch_queue(mut options: ActivityOptions) -> ActivityOptions {
+    options.task_queue = Some(BATCH_QUEUE.to_owned());
+    options
+}
+
+/// For what must come to an end soon, all its attempts together.
+fn options_within(limit: Duration, token: WorkflowCancellationToken) -> ActivityOptions {
+    ActivityOptions::with_schedule_to_close_timeout(limit).heartbeat_timeout(HEARTBEAT).cancellation_token(token).build()
+}
+
+fn answered<T>(result: Result<T, ActivityExecutionError>, answer: impl FnOnce(T) -> Answered) -> Answered {
+    match result {
+        Ok(output) => answer(output),
+        Err(error) => Answered::Failed(reason(&error)),
+    }
+}
+
+/// Why an activity failed, for people: the innermost message, which is the one that says something.
+fn reason(error: &ActivityExecutionError) -> String {
+    let mut failure = error.failure();
+    let mut text = error.to_string();
+    while let Some(inner) = failure {
+        if !inner.message.is_empty() {
+            text.clone_from(&inner.message);
+        }
+        failure = inner.cause.as_deref();
+    }
+    text.chars().take(500).collect()
+}

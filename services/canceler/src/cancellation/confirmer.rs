@@ -1,0 +1,87 @@
+//! Drives a [`Confirm`]: measures the index lag, looks, and describes whatever a look still shows.
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use quell_sweep::{CallError, Confirm, ConfirmStep, DescribeReply, Slot};
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tokio::time::{Duration, MissedTickBehavior, interval};
+use tonic::Status;
+
+use super::{
+    canary,
+    convert::Clock,
+    messages::{Beat, ConfirmInput, ConfirmOutput},
+    namespace::{Namespace, Page},
+    status::call_error,
+    sweeper::sleep,
+};
+
+const BEAT: Duration = Duration::from_millis(500);
+
+/// An answer that came in.
+enum Answer {
+    Lag(Result<u64, CallError>),
+    /// When it was asked for, and what came.
+    Look(u64, Result<Page, Status>),
+    Describe(Slot, DescribeReply),
+}
+
+/// Runs one confirmation to its end.
+pub(crate) async fn run(ctx: &ActivityContext, main: &Namespace, input: &ConfirmInput) -> Result<ConfirmOutput, ActivityError> {
+    let mut confirm = Confirm::new(input.spec.clone());
+    let query = input.task.filter.open();
+    let clock = Clock::start();
+    let mut calls: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
+    let mut tick = interval(BEAT);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut first_empty_ms = None;
+    let mut open = None;
+    loop {
+        let wait = loop {
+            match confirm.next(clock.now_ms()) {
+                ConfirmStep::MeasureLag => {
+                    let measured = canary::measure_lag(main, &input.task.cancellation_id);
+                    calls.push(async move { Answer::Lag(measured.await.map_err(|status| call_error(&status))) }.boxed());
+                }
+                ConfirmStep::Look { page_size, token } => {
+                    let size = i32::try_from(page_size).unwrap_or(1_000);
+                    let query = query.clone();
+                    calls.push(
+                        async move {
+                            let asked_ms = clock.now_ms();
+                            Answer::Look(asked_ms, main.list(query, size, token).await)
+                        }
+                        .boxed(),
+                    );
+                }
+                ConfirmStep::Describe { slot, workflow_id } => {
+                    calls.push(async move { Answer::Describe(slot, main.describe(workflow_id).await) }.boxed());
+                }
+                ConfirmStep::Wait { until_ms } => break until_ms.map(|until| clock.until(until)),
+                ConfirmStep::Done(confirmed) => return Ok(ConfirmOutput { confirmed, first_empty_ms }),
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(answer) = calls.next() => {
+                let now_ms = clock.now_ms();
+                match answer {
+                    Answer::Lag(Ok(lag_ms)) => confirm.on_lag(now_ms, lag_ms),
+                    Answer::Lag(Err(error)) => confirm.on_lag_error(now_ms, error),
+                    Answer::Look(asked_ms, Ok(page)) => {
+                        if page.rows.is_empty() {
+                            first_empty_ms.get_or_insert(asked_ms);
+                        }
+                        open = u64::try_from(page.rows.len()).ok();
+                        let rows = page.rows.into_iter().map(|listed| listed.row).collect();
+                        confirm.on_look(now_ms, asked_ms, rows, page.next);
+                    }
+                    Answer::Look(_, Err(status)) => confirm.on_look_error(now_ms, call_error(&status)),
+                    Answer::Describe(slot, reply) => confirm.on_describe(now_ms, slot, reply),
+                }
+            }
+            _ = tick.tick() => ctx.record_heartbeat(Beat { open, ..Beat::default() }).await?,
+            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
+            () = sleep(wait), if wait.is_some() => {}
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The fence: the sources are told to stop, then the server's clock is read.
+
+use std::time::Duration;
+
+use quell_api::work::v1::{QuiesceRequest, QuiesceState, source_service_client::SourceServiceClient};
+use quell_mesh::channel;
+use quell_sweep::{QuiesceStatus, Quiesced};
+use tonic::{Code, Request, Status};
+
+use super::convert::duration;
+
+/// How long a source may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Tries, when it cannot be reached.
+const ATTEMPTS: u32 = 3;
+
+/// What a source answered.
+pub(crate) struct Answer {
+    /// For the machine.
+    pub(crate) status: QuiesceStatus,
+    /// For the receipt: effective, accepted, refused, unreachable, or not asked.
+    pub(crate) word: &'static str,
+    /// For an operator; empty when there is nothing to say.
+    pub(crate) detail: String,
+}
+
+impl Answer {
+    /// Nobody was asked.
+    pub(crate) fn not_asked() -> Self {
+        Self { status: QuiesceStatus::NotConfigured, word: "not asked", detail: String::new() }
+    }
+
+    /// With the fence, as the machine wants it.
+    pub(crate) fn at(&self, fence_ms: u64) -> Quiesced {
+        Quiesced { status: self.status, fence_ms, detail: self.detail.clone() }
+    }
+}
+
+/// Tells the work service to stop starting executions of a workload. It is asked to answer at once, not when the effect can be
+/// seen: every second of waiting is a second of growth.
+pub(crate) async fn quiesce(address: &str, workload_id: &str, reason: &str, ttl_ms: u64) -> Answer {
+    let channel = match channel(address) {
+        Ok(channel) => channel,
+        Err(error) => {
+            let detail = format!("the work service's address cannot be used: {error}");
+            return Answer { status: QuiesceStatus::Unreachable, word: "unreachable", detail };
+        }
+    };
+    let mut client = SourceServiceClient::new(channel);
+    let message = QuiesceRequest {
+        workload_id: workload_id.to_owned(),
+        ttl: Some(duration(ttl_ms)),
+        wait: None,
+        reason: reason.to_owned(),
+    };
+    for attempt in 1.. {
+        let mut request = Request::new(message.clone());
+        request.set_timeout(TIMEOUT);
+        // The header tells the source; the timer holds for one that does not listen.
+        let answer = tokio::time::timeout(TIMEOUT, client.quiesce(request)).await;
+        match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))) {
+            Ok(answer) => return accepted(answer.into_inner().state()),
+            Err(status) if attempt < ATTEMPTS && status.code() == Code::Unavailable => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            Err(status) => return not_accepted(&status),
+        }
+    }
+    Answer::not_asked()
+}
+
+fn accepted(state: QuiesceState) -> Answer {
+    let word = if state == QuiesceState::Effective { "effective" } else { "accepted" };
+    Answer { status: QuiesceStatus::Accepted, word, detail: String::new() }
+}
+
+fn not_accepted(status: &Status) -> Answer {
+    let (status_word, word) = match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
+            (QuiesceStatus::Unreachable, "unreachable")
+        }
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::DataLoss
+        | Code::Unauthenticated => (QuiesceStatus::Refused, "refused"),
+    };
+    let detail = format!("the work service did not quiesce the workload ({word}): {:?}: {}", status.code(), status.message());
+    Answer { status: status_word, word, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_of_the_words_of_the_contract() {
+        assert_eq!(accepted(QuiesceState::Accepted).word, "accepted");
+        assert_eq!(accepted(QuiesceState::Effective).word, "effective");
+        let refused = not_accepted(&Status::failed_precondition("no"));
+        assert_eq!((refused.status, refused.word), (QuiesceStatus::Refused, "refused"));
+        let unreachable = not_accepted(&Status::unavailable("gone"));
+        assert_eq!((unreachable.status, unreachable.word), (QuiesceStatus::Unreachable, "unreachable"));
+        assert!(unreachable.detail.contains("gone"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_unreachable() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let answer = quiesce(&format!("http://127.0.0.1:{port}"), "1", "test", 1_000).await;
+        assert_eq!(answer.status, QuiesceStatus::Unreachable);
+    }
+}

@@ -1,0 +1,175 @@
+//! The journal: one JSON line per execution that a window dealt with, in the payload store.
+//!
+//! Results and receipts stay small whatever the size of a cancellation; the journal is where each single execution can be
+//! looked up. Lines are gathered into chunks, a chunk is written in the background, and its key, SHA-256 and length go into
+//! heartbeats, the result, and the receipt. A store that cannot be written costs the journal, never the cancellation: what is
+//! missing is said in the receipt.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use quell_mesh::PayloadStore;
+use quell_sweep::TargetOutcome;
+use sha2::{Digest as _, Sha256};
+
+use super::receipt::JournalChunk;
+
+/// Lines of a chunk at most.
+const CHUNK_LINES: u64 = 5_000;
+/// How long a line waits for its chunk to fill: what a crash can lose.
+const CHUNK_AGE: Duration = Duration::from_secs(3);
+/// Tries of one write.
+const ATTEMPTS: u32 = 3;
+
+/// Gathers and writes the chunks of one window attempt.
+pub(crate) struct Journal {
+    store: PayloadStore,
+    prefix: String,
+    lines: Vec<u8>,
+    count: u64,
+    since: Option<Instant>,
+    next: u32,
+    writes: FuturesUnordered<BoxFuture<'static, (u32, Result<JournalChunk, u64>)>>,
+    written: Vec<(u32, JournalChunk)>,
+    lost: u64,
+}
+
+impl Journal {
+    /// A journal whose chunks are named `prefix` and a number.
+    pub(crate) fn new(store: PayloadStore, prefix: String) -> Self {
+        Self {
+            store,
+            prefix,
+            lines: Vec::new(),
+            count: 0,
+            since: None,
+            next: 0,
+            writes: FuturesUnordered::new(),
+            written: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    /// Adds outcomes, and begins to write a chunk when one is full.
+    pub(crate) fn add(&mut self, outcomes: &[TargetOutcome]) {
+        for outcome in outcomes {
+            let length = self.lines.len();
+            if serde_json::to_writer(&mut self.lines, outcome).is_err() {
+                self.lines.truncate(length);
+                self.lost += 1;
+                continue;
+            }
+            self.lines.push(b'\n');
+            self.count += 1;
+            self.since.get_or_insert_with(Instant::now);
+            if self.count >= CHUNK_LINES {
+                self.cut();
+            }
+        }
+    }
+
+    /// Notes writes that are done, and begins one for lines that have waited long enough. Never waits.
+    pub(crate) fn poll(&mut self) {
+        while let Some(Some((number, result))) = self.writes.next().now_or_never() {
+            self.done(number, result);
+        }
+        if self.since.is_some_and(|since| since.elapsed() >= CHUNK_AGE) {
+            self.cut();
+        }
+    }
+
+    /// Chunks written so far, in order.
+    pub(crate) fn chunks(&self) -> Vec<JournalChunk> {
+        self.written.iter().map(|(_, chunk)| chunk.clone()).collect()
+    }
+
+    /// Writes what is left; returns all chunks, and how many outcomes could not be written.
+    pub(crate) async fn finish(mut self) -> (Vec<JournalChunk>, u64) {
+        self.cut();
+        while let Some((number, result)) = self.writes.next().await {
+            self.done(number, result);
+        }
+        (self.chunks(), self.lost)
+    }
+
+    fn done(&mut self, number: u32, result: Result<JournalChunk, u64>) {
+        match result {
+            Ok(chunk) => {
+                let at = self.written.partition_point(|(n, _)| *n < number);
+                self.written.insert(at, (number, chunk));
+            }
+            Err(lost) => self.lost += lost,
+        }
+    }
+
+    fn cut(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.lines));
+        let outcomes = std::mem::take(&mut self.count);
+        self.since = None;
+        let number = self.next;
+        self.next += 1;
+        let key = format!("{}-{number:05}.jsonl", self.prefix);
+        let store = self.store.clone();
+        // A task of its own: hashing and writing must not hold up the window between two polls.
+        let task = tokio::spawn(async move {
+            let sha256 = hex::encode(Sha256::digest(&bytes));
+            for attempt in 1..=ATTEMPTS {
+                match store.put(&key, bytes.clone()).await {
+                    Ok(()) => return Ok(JournalChunk { key, sha256, outcomes }),
+                    Err(error) => tracing::warn!(key, attempt, error = %error, "journal chunk not written"),
+                }
+                tokio::time::sleep(Duration::from_millis(200) * attempt).await;
+            }
+            Err(outcomes)
+        });
+        self.writes.push(async move { (number, task.await.unwrap_or(Err(outcomes))) }.boxed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quell_mesh::config::PayloadSettings;
+    use quell_sweep::TargetResult;
+
+    fn outcome(n: usize) -> TargetOutcome {
+        TargetOutcome {
+            workflow_id: format!("w{n}"),
+            first_run_id: "f".into(),
+            run_id: "r".into(),
+            workflow_type: "T".into(),
+            root_workflow_id: String::new(),
+            parent_workflow_id: None,
+            result: TargetResult::Stopped,
+        }
+    }
+
+    #[tokio::test]
+    async fn every_outcome_is_a_line_of_a_chunk_with_its_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = PayloadSettings { url: folder.path().display().to_string(), threshold_bytes: 1 << 20 };
+        let store = PayloadStore::open(&settings).unwrap();
+        let mut journal = Journal::new(store.clone(), "journal/c/p1-w0-a1".into());
+        let outcomes: Vec<_> = (0..12_345).map(outcome).collect();
+        for some in outcomes.chunks(1_000) {
+            journal.add(some);
+            journal.poll();
+        }
+        let (chunks, lost) = journal.finish().await;
+        assert_eq!((chunks.len(), lost), (3, 0));
+        assert_eq!(chunks.iter().map(|chunk| chunk.outcomes).sum::<u64>(), 12_345);
+        let mut read = Vec::new();
+        for chunk in &chunks {
+            let bytes = store.get(&chunk.key).await.unwrap();
+            assert_eq!(hex::encode(Sha256::digest(&bytes)), chunk.sha256);
+            read.extend(bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(|line| {
+                serde_json::from_slice::<TargetOutcome>(line).unwrap()
+            }));
+        }
+        assert_eq!(read, outcomes);
+    }
+}

@@ -1,0 +1,46 @@
+//! Cancellations: the gRPC face, the workflow, its activities, and what they share.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`api`] | the gRPC face |
+//! | [`spec`] | what is asked for, checked, with defaults filled in |
+//! | [`store`] | cancellations as workflows: started, found, listed, stopped |
+//! | [`view`], [`watch`], [`preview`] | how one is seen from outside |
+//! | [`workflows`], [`commands`] | the shell around the campaign |
+//! | [`activities`] | the activities' names and spans |
+//! | [`fence`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
+//! | [`namespace`], [`query`], [`status`], [`budget`] | calls of the main namespace |
+//! | [`journal`], [`receipt`] | what remains |
+//! | [`messages`], [`convert`] | what passes between them |
+
+mod activities;
+mod api;
+mod batch;
+mod budget;
+mod canary;
+mod commands;
+mod conclude;
+mod confirmer;
+mod convert;
+mod fence;
+mod journal;
+mod messages;
+mod namespace;
+mod preview;
+mod query;
+mod receipt;
+mod spec;
+mod status;
+mod store;
+mod sweeper;
+mod view;
+mod watch;
+mod workflows;
+
+pub use activities::CancelActivities;
+pub use api::CancellationApi;
+pub use budget::Budget;
+pub use messages::{About, CancelInput, Standing};
+pub use receipt::{JournalChunk, Receipt};
+pub use spec::{Spec, TargetSpec};
+pub use workflows::BulkCancelWorkflow;

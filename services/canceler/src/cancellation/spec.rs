@@ -1,0 +1,308 @@
+//! What is to be stopped, and within which limits: a checked [`Spec`], with every default filled in.
+//!
+//! The spec is the recorded input of the workflow, so it outlives this code: every field has a default, and names are only
+//! ever added. The proto form is made from it for answers, never kept.
+
+use std::time::Duration;
+
+use quell_api::{
+    canceler::v1 as pb,
+    r#type::v1::{Target, target::Selector},
+    target::Filter,
+    validate::Checker,
+};
+use quell_mesh::config::CancelSettings;
+use quell_sweep::{CampaignSpec, Engine, LimiterSpec, Scope, WindowSettings};
+use serde::{Deserialize, Serialize};
+
+use super::convert::duration;
+
+/// Most executions that a cancellation stops when the caller says nothing.
+pub(crate) const DEFAULT_MAX_AFFECTED: u64 = 10_000;
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(3_600);
+
+/// Which open executions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetSpec {
+    /// Those with this WorkloadId.
+    WorkloadId(String),
+    /// Those that this visibility filter matches.
+    Query(String),
+}
+
+impl TargetSpec {
+    /// As a caller gave it, checked or not.
+    #[must_use]
+    pub fn of(target: Option<&Target>) -> Self {
+        match target.and_then(|target| target.selector.clone()) {
+            Some(Selector::Query(query)) => Self::Query(query.trim().to_owned()),
+            Some(Selector::WorkloadId(id)) => Self::WorkloadId(id),
+            None => Self::WorkloadId(String::new()),
+        }
+    }
+}
+
+/// A checked request to cancel, with all defaults filled in. Durations are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spec {
+    /// Which open executions.
+    pub target: TargetSpec,
+    /// Why.
+    pub reason: String,
+    /// How.
+    pub engine: Engine,
+    /// The most executions that may be stopped.
+    pub max_affected: u64,
+    /// Most stops in flight.
+    pub concurrency: u32,
+    /// Whether the source is told to stop first.
+    pub quiesce: bool,
+    /// Whether a source that does not stop blocks the cancellation.
+    pub require_quiesce: bool,
+    /// How long the whole may take.
+    pub deadline_ms: u64,
+    /// Empty looks in a row that count as zero.
+    pub looks: u32,
+    /// How long to confirm before sweeping anew.
+    pub confirm_timeout_ms: u64,
+    /// Longest pause between two looks.
+    pub confirm_poll_ms: u64,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            target: TargetSpec::WorkloadId(String::new()),
+            reason: String::new(),
+            engine: Engine::Sweep,
+            max_affected: DEFAULT_MAX_AFFECTED,
+            concurrency: 750,
+            quiesce: true,
+            require_quiesce: false,
+            deadline_ms: millis(DEFAULT_DEADLINE),
+            looks: 3,
+            confirm_timeout_ms: 240_000,
+            confirm_poll_ms: 5_000,
+        }
+    }
+}
+
+impl Spec {
+    /// Checks a spec as a caller gave it; violations are noted under `spec.*`, all of them.
+    pub fn check(check: &mut Checker, given: Option<&pb::CancellationSpec>, defaults: &CancelSettings) -> (Self, Filter) {
+        let empty = pb::CancellationSpec::default();
+        if given.is_none() {
+            check.reject("spec", "must be given");
+        }
+        let given = given.unwrap_or(&empty);
+        let filter = Filter::check(check, "spec.target", given.target.as_ref());
+        check.reason("spec.reason", &given.reason, true);
+        let engine = match pb::Engine::try_from(given.engine) {
+            Ok(pb::Engine::Unspecified | pb::Engine::Sweep) => Engine::Sweep,
+            Ok(pb::Engine::Both) => Engine::Both,
+            Err(_) => {
+                check.reject("spec.engine", "is not an engine that this version knows");
+                Engine::Sweep
+            }
+        };
+        let max_affected =
+            check.int("spec.max_affected", given.max_affected, i64::try_from(DEFAULT_MAX_AFFECTED).unwrap_or(i64::MAX), 1..=100_000_000);
+        let concurrency = check.int("spec.concurrency", given.concurrency, i32::try_from(defaults.concurrency).unwrap_or(750), 1..=750);
+        let secs = Duration::from_secs;
+        let deadline =
+            check.duration("spec.deadline", given.deadline, DEFAULT_DEADLINE, secs(5)..=secs(7 * 86_400));
+        let looks = check.int("spec.looks", given.looks, 3, 2..=20);
+        let confirm_timeout =
+            check.duration("spec.confirm_timeout", given.confirm_timeout, defaults.confirm_timeout, secs(1)..=secs(3_600));
+        let confirm_poll = check.duration(
+            "spec.confirm_poll",
+            given.confirm_poll,
+            defaults.confirm_poll,
+            Duration::from_millis(100)..=secs(300),
+        );
+        let target = TargetSpec::of(given.target.as_ref());
+        let by_id = matches!(target, TargetSpec::WorkloadId(_));
+        let quiesce = given.quiesce.unwrap_or(true) && by_id;
+        if given.require_quiesce && !quiesce {
+            check.reject("spec.require_quiesce", "needs quiesce, and a target by workload_id: nobody else can be told to stop");
+        }
+        let spec = Self {
+            target,
+            reason: given.reason.trim().to_owned(),
+            engine,
+            // The checker let nothing below 1 through; a rejected value is never used.
+            max_affected: u64::try_from(max_affected).unwrap_or(DEFAULT_MAX_AFFECTED),
+            concurrency: u32::try_from(concurrency).unwrap_or(1),
+            quiesce,
+            require_quiesce: given.require_quiesce,
+            deadline_ms: millis(deadline),
+            looks: u32::try_from(looks).unwrap_or(3),
+            confirm_timeout_ms: millis(confirm_timeout),
+            confirm_poll_ms: millis(confirm_poll),
+        };
+        (spec, filter)
+    }
+
+    /// The workload that is stopped, if it is one by id.
+    #[must_use]
+    pub fn workload_id(&self) -> Option<&str> {
+        match &self.target {
+            TargetSpec::WorkloadId(id) => Some(id),
+            TargetSpec::Query(_) => None,
+        }
+    }
+
+    /// The filter of its target, which was checked when the spec was.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter::check(&mut Checker::new(), "spec.target", self.to_proto().target.as_ref())
+    }
+
+    /// What the machines are told. It becomes part of the workflow's input: a campaign in flight keeps the values it began with.
+    #[must_use]
+    pub fn campaign(&self) -> CampaignSpec {
+        CampaignSpec {
+            engine: self.engine,
+            scope: Scope { workload_id: self.workload_id().map(str::to_owned) },
+            max_affected: self.max_affected,
+            quiesce: self.quiesce,
+            require_quiesce: self.require_quiesce,
+            looks: self.looks,
+            confirm_timeout_ms: self.confirm_timeout_ms,
+            confirm_poll_ms: self.confirm_poll_ms,
+            window: WindowSettings {
+                limiter: LimiterSpec { max: self.concurrency, initial: LimiterSpec::default().initial.min(self.concurrency) },
+                ..WindowSettings::default()
+            },
+            ..CampaignSpec::default()
+        }
+    }
+
+    /// As callers see it.
+    #[must_use]
+    pub fn to_proto(&self) -> pb::CancellationSpec {
+        let selector = match &self.target {
+            TargetSpec::WorkloadId(id) => Selector::WorkloadId(id.clone()),
+            TargetSpec::Query(query) => Selector::Query(query.clone()),
+        };
+        pb::CancellationSpec {
+            target: Some(Target { selector: Some(selector) }),
+            reason: self.reason.clone(),
+            engine: match self.engine {
+                Engine::Sweep => pb::Engine::Sweep,
+                Engine::Both => pb::Engine::Both,
+            }
+            .into(),
+            max_affected: i64::try_from(self.max_affected).unwrap_or(i64::MAX),
+            concurrency: i32::try_from(self.concurrency).unwrap_or(i32::MAX),
+            quiesce: Some(self.quiesce),
+            require_quiesce: self.require_quiesce,
+            deadline: Some(duration(self.deadline_ms)),
+            looks: i32::try_from(self.looks).unwrap_or(i32::MAX),
+            confirm_timeout: Some(duration(self.confirm_timeout_ms)),
+            confirm_poll: Some(duration(self.confirm_poll_ms)),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> CancelSettings {
+        CancelSettings { concurrency: 750, confirm_timeout: Duration::from_secs(240), confirm_poll: Duration::from_secs(5) }
+    }
+
+    fn target(selector: Selector) -> Option<Target> {
+        Some(Target { selector: Some(selector) })
+    }
+
+    #[test]
+    fn every_bad_field_is_told_at_once() {
+        let given = pb::CancellationSpec {
+            target: target(Selector::Query("CloseTime IS NULL".into())),
+            engine: 9,
+            max_affected: -1,
+            concurrency: 751,
+            require_quiesce: true,
+            deadline: Some(duration(1)),
+            looks: 1,
+            confirm_timeout: Some(duration(1)),
+            confirm_poll: Some(duration(1)),
+            ..Default::default()
+        };
+        let mut check = Checker::new();
+        Spec::check(&mut check, Some(&given), &defaults());
+        let mut fields: Vec<_> = check.finish(()).unwrap_err().into_iter().map(|v| v.field).collect();
+        fields.sort();
+        assert_eq!(
+            fields,
+            [
+                "spec.concurrency",
+                "spec.confirm_poll",
+                "spec.confirm_timeout",
+                "spec.deadline",
+                "spec.engine",
+                "spec.looks",
+                "spec.max_affected",
+                "spec.reason",
+                "spec.require_quiesce",
+                "spec.target.query",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_spec_of_nothing_is_refused() {
+        let mut check = Checker::new();
+        Spec::check(&mut check, None, &defaults());
+        let fields: Vec<_> = check.finish(()).unwrap_err().into_iter().map(|v| v.field).collect();
+        assert_eq!(fields, ["spec", "spec.target", "spec.reason"]);
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_survive_the_round_trip() {
+        let given = pb::CancellationSpec {
+            target: target(Selector::WorkloadId("1".into())),
+            reason: "runaway".into(),
+            ..Default::default()
+        };
+        let mut check = Checker::new();
+        let (spec, filter) = Spec::check(&mut check, Some(&given), &defaults());
+        check.finish(()).unwrap();
+        assert!(filter.open().starts_with("WorkloadId = \"1\" AND CloseTime IS NULL"));
+        assert_eq!(spec, Spec { target: TargetSpec::WorkloadId("1".into()), reason: "runaway".into(), ..Spec::default() });
+        assert_eq!(spec.filter(), filter);
+        // What was filled in is a valid request that means the same.
+        let mut check = Checker::new();
+        let (again, _) = Spec::check(&mut check, Some(&spec.to_proto()), &defaults());
+        check.finish(()).unwrap();
+        assert_eq!(again, spec);
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_query_cannot_be_quiesced_and_has_no_scope_by_row() {
+        let given = pb::CancellationSpec {
+            target: target(Selector::Query("WorkflowType = 'A'".into())),
+            reason: "x".into(),
+            quiesce: Some(true),
+            concurrency: 4,
+            ..Default::default()
+        };
+        let mut check = Checker::new();
+        let (spec, _) = Spec::check(&mut check, Some(&given), &defaults());
+        check.finish(()).unwrap();
+        assert!(!spec.quiesce);
+        let campaign = spec.campaign();
+        assert_eq!(campaign.scope, Scope::default());
+        assert_eq!((campaign.window.limiter.initial, campaign.window.limiter.max), (4, 4));
+    }
+}

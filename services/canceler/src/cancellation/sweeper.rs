@@ -1,0 +1,259 @@
+//! Drives a [`Window`]: the machine says what to call, this calls it, and gives every answer back.
+//!
+//! All calls are in flight inside one task; how many, the machine's limiter decides. The SDK's own retries are off, so that
+//! it sees each answer. Nothing needs to be remembered for a crash: the next attempt lists anew, and what was stopped is
+//! simply not listed any more. Only the number of stops is reserved ahead, durably, so that no crash carries a window beyond
+//! its cap. A reservation is a heartbeat whose reply is waited for; an older heartbeat of the SDK's own loop that overtakes
+//! it is corrected by the next, half a second later.
+
+use std::{
+    collections::VecDeque,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use quell_mesh::{NamespaceClient, PayloadStore, Shutdown};
+use quell_sweep::{Checkpoint, DescribeReply, Slot, Step, StopReply, Window};
+use temporalio_common::{
+    data_converters::{ActivitySerializationContext, SerializationContextData},
+    error::ApplicationFailure,
+    protos::temporal::api::{common::v1::Payloads, workflowservice::v1::RecordActivityTaskHeartbeatRequest},
+};
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tokio::time::{MissedTickBehavior, interval};
+use tonic::Status;
+
+use super::{
+    convert::Clock,
+    journal::Journal,
+    messages::{Beat, WindowInput, WindowOutput},
+    namespace::{Namespace, Page},
+    query,
+    receipt::JournalChunk,
+    status::call_error,
+};
+
+/// How often progress is told. The worker's heartbeat throttle is the same.
+const BEAT: Duration = Duration::from_millis(500);
+/// Over how long the rate is averaged.
+const RATE_SPAN: Duration = Duration::from_secs(3);
+
+/// What a window works with.
+pub(crate) struct Sweeper<'a> {
+    pub(crate) ctx: &'a ActivityContext,
+    pub(crate) main: Namespace,
+    pub(crate) canceler: NamespaceClient,
+    pub(crate) payloads: PayloadStore,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// An answer that came in.
+enum Answer {
+    Page(Result<Page, Status>),
+    Stop(Slot, StopReply, u64),
+    Describe(Slot, DescribeReply),
+    Reserved(u64, Result<(), String>),
+}
+
+impl Sweeper<'_> {
+    /// Runs one window to its end, or until it is cancelled: then it answers with what it did.
+    pub(crate) async fn run(&self, input: &WindowInput) -> Result<WindowOutput, ActivityError> {
+        // What the attempt before this one had come to; a heartbeat that cannot be read is as good as none.
+        let before: Beat = self.ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
+        let attempt = self.ctx.info().attempt;
+        if attempt > 1 {
+            tracing::info!(attempt, reserved = before.checkpoint.reserved, "window goes on after an attempt that was lost");
+        }
+        let prefix = format!("journal/{}/p{}-w{}-a{attempt}", input.task.cancellation_id, input.pass, input.window);
+        let mut journal = Journal::new(self.payloads.clone(), prefix);
+        let mut window = Window::resume(input.spec.clone(), before.checkpoint);
+        let query = query::window(&input.task.filter, input.kind, input.range);
+        let page_size = i32::try_from(input.spec.settings.page_size).unwrap_or(1_000);
+
+        let clock = Clock::start();
+        let mut rate = Rate::default();
+        let mut calls: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
+        let mut tick = interval(BEAT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told_to_stop = false;
+        let mut handed_over = false;
+
+        let result = loop {
+            let next = loop {
+                match window.next(clock.now_ms()) {
+                    Step::List { token } => {
+                        let list = self.main.list(query.clone(), page_size, token);
+                        calls.push(async move { Answer::Page(list.await) }.boxed());
+                    }
+                    Step::Stop { slot, pin } => {
+                        let reason = input.reason.clone();
+                        calls.push(
+                            async move {
+                                let sent = Instant::now();
+                                let reply = self.main.stop(pin, reason).await;
+                                Answer::Stop(slot, reply, u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX))
+                            }
+                            .boxed(),
+                        );
+                    }
+                    Step::Describe { slot, workflow_id } => {
+                        calls.push(async move { Answer::Describe(slot, self.main.describe(workflow_id).await) }.boxed());
+                    }
+                    Step::Reserve { upto } => {
+                        let checkpoint = Checkpoint { reserved: upto, ..window.checkpoint() };
+                        let beat = beat(&window, checkpoint, &before.journal, &journal, &rate);
+                        calls.push(async move { Answer::Reserved(upto, self.reserve(beat).await) }.boxed());
+                    }
+                    Step::Wait { until_ms } => break ControlFlow::Continue(until_ms.map(|until| clock.until(until))),
+                    Step::Done(result) => break ControlFlow::Break(result),
+                }
+            };
+            journal.add(&window.take_outcomes());
+            let wait = match next {
+                ControlFlow::Continue(wait) => wait,
+                ControlFlow::Break(result) => break result,
+            };
+            tokio::select! {
+                biased;
+                Some(answer) = calls.next() => {
+                    give(&mut window, clock, answer);
+                    // Whatever else has come in meanwhile, at once: the machine is asked once for all of them.
+                    while let Some(Some(answer)) = calls.next().now_or_never() {
+                        give(&mut window, clock, answer);
+                    }
+                }
+                _ = tick.tick() => {
+                    journal.poll();
+                    let counts = window.counts();
+                    rate.note(counts.stopped + counts.already_closed);
+                    let beat = beat(&window, window.checkpoint(), &before.journal, &journal, &rate);
+                    self.ctx.record_heartbeat(beat).await?;
+                }
+                () = self.ctx.cancelled(), if !told_to_stop => {
+                    told_to_stop = true;
+                    window.stop();
+                }
+                () = self.shutdown.requested(), if !told_to_stop => {
+                    told_to_stop = true;
+                    handed_over = true;
+                    window.stop();
+                }
+                () = sleep(wait), if wait.is_some() => {}
+            }
+        };
+
+        let rest = window.checkpoint();
+        let (written, lost) = journal.finish().await;
+        let mut chunks = before.journal;
+        chunks.extend(written);
+        if handed_over && !result.complete {
+            // This process ends: another worker goes on where this one was, at once.
+            self.ctx.record_heartbeat(Beat { checkpoint: rest, journal: chunks, ..Beat::default() }).await?;
+            let failure = ApplicationFailure::new(anyhow::anyhow!("handed over: this worker shuts down"));
+            return Err(ActivityError::application(failure));
+        }
+        let warnings = if lost > 0 {
+            vec![format!("the journal lacks {lost} outcomes of pass {}: the payload store could not be written", input.pass)]
+        } else {
+            Vec::new()
+        };
+        Ok(WindowOutput { result, journal: chunks, warnings })
+    }
+
+    /// Records a heartbeat and waits for the server to have it.
+    async fn reserve(&self, beat: Beat) -> Result<(), String> {
+        let client = self.canceler.client().await.map_err(|error| error.to_string())?;
+        let context = SerializationContextData::Activity(ActivitySerializationContext::new());
+        let payloads =
+            client.options().data_converter.to_payloads(&context, &beat).await.map_err(|error| error.to_string())?;
+        let request = RecordActivityTaskHeartbeatRequest {
+            namespace: self.canceler.namespace().to_owned(),
+            task_token: self.ctx.info().task_token.clone(),
+            identity: client.connection().identity().to_owned(),
+            details: Some(Payloads { payloads }),
+            ..RecordActivityTaskHeartbeatRequest::default()
+        };
+        // The SDK's retries stay on: a reservation that is only slow should not end a window.
+        let mut stub = client.connection().workflow_service();
+        stub.record_activity_task_heartbeat(tonic::Request::new(request)).await.map_err(|status| call_error(&status).reason)?;
+        Ok(())
+    }
+}
+
+/// Gives an answer to the machine.
+fn give(window: &mut Window, clock: Clock, answer: Answer) {
+    let now_ms = clock.now_ms();
+    match answer {
+        Answer::Page(Ok(page)) => {
+            let rows = page.rows.into_iter().map(|listed| listed.row).collect();
+            window.on_page(now_ms, rows, page.next);
+        }
+        Answer::Page(Err(status)) => window.on_page_error(now_ms, call_error(&status)),
+        Answer::Stop(slot, reply, took_us) => window.on_stop(now_ms, slot, reply, took_us),
+        Answer::Describe(slot, reply) => window.on_describe(now_ms, slot, reply),
+        Answer::Reserved(upto, Ok(())) => window.on_reserved(upto),
+        Answer::Reserved(_, Err(reason)) => window.on_reserve_error(reason),
+    }
+}
+
+fn beat(window: &Window, checkpoint: Checkpoint, before: &[JournalChunk], journal: &Journal, rate: &Rate) -> Beat {
+    let mut chunks = before.to_vec();
+    chunks.extend(journal.chunks());
+    Beat {
+        counts: *window.counts(),
+        limit: window.limiter().limit,
+        rate: rate.per_second(),
+        open: None,
+        checkpoint,
+        journal: chunks,
+    }
+}
+
+/// Sleeps that long; for ever when there is no reason to wake.
+pub(crate) async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How many a second, over the last seconds.
+#[derive(Debug, Default)]
+struct Rate(VecDeque<(Instant, u64)>);
+
+impl Rate {
+    fn note(&mut self, gone: u64) {
+        let now = Instant::now();
+        self.0.push_back((now, gone));
+        while self.0.len() > 2 && self.0.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_SPAN) {
+            self.0.pop_front();
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn per_second(&self) -> f64 {
+        match (self.0.front(), self.0.back()) {
+            (Some((from, before)), Some((to, after))) if to > from => {
+                after.saturating_sub(*before) as f64 / to.duration_since(*from).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_needs_two_points() {
+        let mut rate = Rate::default();
+        assert!(rate.per_second().abs() < f64::EPSILON);
+        rate.note(0);
+        assert!(rate.per_second().abs() < f64::EPSILON);
+        std::thread::sleep(Duration::from_millis(20));
+        rate.note(10);
+        assert!(rate.per_second() > 0.0 && rate.per_second() <= 500.0);
+    }
+}

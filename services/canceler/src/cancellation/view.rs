@@ -1,0 +1,225 @@
+//! One cancellation as it can be seen from outside: one raw Describe, without asking the workflow itself.
+//!
+//! The memo says what was asked for and where the workflow is, as of its last step; the heartbeats of pending activities say
+//! what has happened since. Both are put together here. Nothing of this needs a worker: a cancellation whose worker is gone
+//! can still be watched.
+
+use quell_api::{canceler::v1 as pb, ids::cancellation_workflow};
+use quell_mesh::{Error, NamespaceClient, error::from_temporal, no_retry};
+use quell_sweep::{Counts, Phase, Verdict};
+use temporalio_client::Client;
+use temporalio_common::{
+    Memo,
+    data_converters::{
+        ActivitySerializationContext, DecodablePayloads, PayloadConverter, SerializationContextData, WorkflowSerializationContext,
+    },
+    payload_visitor::decode_payloads,
+    protos::temporal::api::{
+        common::v1::{Memo as ProtoMemo, WorkflowExecution},
+        enums::v1::WorkflowExecutionStatus,
+        workflow::v1::{PendingActivityInfo, WorkflowExecutionInfo},
+        workflowservice::v1::{DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse},
+    },
+};
+
+use super::{
+    convert::{count, duration, parts_ms, phase, timestamp, verdict},
+    messages::{About, Beat, MEMO_ABOUT, MEMO_STANDING, Standing},
+};
+
+/// A cancellation, as last seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Its id.
+    pub(crate) id: String,
+    /// What was asked for.
+    pub(crate) about: About,
+    /// Where the workflow is, as of its last step.
+    pub(crate) standing: Standing,
+    /// Sum of what its windows at work counted.
+    pub(crate) at_work: Counts,
+    /// Their concurrency limits, summed.
+    pub(crate) limit: u32,
+    /// Executions gone a second.
+    pub(crate) rate: f64,
+    /// Open executions by the newest look or count.
+    pub(crate) open: Option<u64>,
+    /// Whether the workflow has ended.
+    pub(crate) ended: bool,
+    /// When its first run started, in milliseconds since the epoch.
+    pub(crate) start_ms: u64,
+    /// When it ended; 0 until then.
+    pub(crate) end_ms: u64,
+}
+
+impl View {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no cancellation of that id, or whatever keeps Temporal from answering.
+    pub(crate) async fn read(canceler: &NamespaceClient, id: &str) -> Result<Self, Error> {
+        let client = canceler.client().await?;
+        let request = DescribeWorkflowExecutionRequest {
+            namespace: canceler.namespace().to_owned(),
+            execution: Some(WorkflowExecution { workflow_id: cancellation_workflow(id), run_id: String::new() }),
+        };
+        let mut stub = client.connection().workflow_service();
+        let described = stub
+            .describe_workflow_execution(no_retry(request))
+            .await
+            .map_err(|status| from_temporal(status).named("cancellation", id))?
+            .into_inner();
+        Self::of(id, described, &client).await
+    }
+
+    async fn of(id: &str, mut described: DescribeWorkflowExecutionResponse, client: &Client) -> Result<Self, Error> {
+        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+        let converter = &client.options().data_converter;
+        decode_payloads(&mut described, converter.codec(), &context).await.map_err(Error::internal)?;
+        let info = described.workflow_execution_info.unwrap_or_default();
+        let mut view = Self::of_info(id, info, converter.payload_converter())?;
+        view.add_pending(described.pending_activities, converter.payload_converter());
+        Ok(view)
+    }
+
+    /// What a listing row or a description says by itself.
+    pub(crate) fn of_info(id: &str, info: WorkflowExecutionInfo, converter: &PayloadConverter) -> Result<Self, Error> {
+        let (about, standing) = read_memo(info.memo, converter)?;
+        let ended = !matches!(
+            WorkflowExecutionStatus::try_from(info.status),
+            Ok(WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused | WorkflowExecutionStatus::ContinuedAsNew)
+        );
+        let run_start_ms = info.start_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
+        let close_ms = info.close_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
+        let mut view = Self {
+            id: id.to_owned(),
+            open: standing.open,
+            start_ms: if standing.start_ms > 0 { standing.start_ms } else { run_start_ms },
+            end_ms: if !ended { 0 } else if standing.end_ms > 0 { standing.end_ms } else { close_ms },
+            ended,
+            about,
+            standing,
+            ..Self::default()
+        };
+        if ended {
+            view.standing.phase = Phase::Done;
+            // Somebody ended the workflow itself: it could not write a verdict any more.
+            view.standing.verdict = view.standing.verdict.or(Some(Verdict::Aborted));
+        }
+        Ok(view)
+    }
+
+    fn add_pending(&mut self, pending: Vec<PendingActivityInfo>, converter: &PayloadConverter) {
+        for activity in pending {
+            let Some(details) = activity.heartbeat_details else { continue };
+            let context = SerializationContextData::Activity(ActivitySerializationContext::new());
+            let details = DecodablePayloads::new(details.payloads, converter.clone(), context);
+            // Heartbeats of the batch service's activities are of another kind: they say nothing here.
+            let Ok(beat) = details.deserialize::<Beat>() else { continue };
+            self.at_work.add(&beat.counts);
+            self.limit = self.limit.saturating_add(beat.limit);
+            self.rate += beat.rate;
+            self.open = beat.open.or(self.open);
+        }
+    }
+
+    /// Executions stopped, closed and failed so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = self.standing.counts;
+        counts.add(&self.at_work);
+        counts
+    }
+
+    /// Between the end of a window and the workflow's next step its counts are nowhere to be seen: they never go back.
+    pub(crate) fn not_before(&mut self, earlier: &Self) {
+        let (now, before) = (self.counts(), earlier.counts());
+        self.at_work.stopped += before.stopped.saturating_sub(now.stopped);
+        self.at_work.already_closed += before.already_closed.saturating_sub(now.already_closed);
+        self.at_work.not_found += before.not_found.saturating_sub(now.not_found);
+        if self.open.is_none() {
+            self.open = earlier.open;
+        }
+    }
+
+    /// As callers see it, with or without progress.
+    pub(crate) fn to_proto(&self, with_progress: bool) -> pb::Cancellation {
+        pb::Cancellation {
+            cancellation_id: self.id.clone(),
+            spec: Some(self.about.spec.to_proto()),
+            phase: phase(self.standing.phase).into(),
+            verdict: self.standing.verdict.map_or(pb::Verdict::Unspecified, verdict).into(),
+            start_time: Some(timestamp(self.start_ms)),
+            end_time: (self.end_ms > 0).then(|| timestamp(self.end_ms)),
+            progress: with_progress.then(|| self.progress()),
+        }
+    }
+
+    fn progress(&self) -> pb::Progress {
+        let counts = self.counts();
+        pb::Progress {
+            passes: i32::try_from(self.standing.passes).unwrap_or(i32::MAX),
+            stopped: count(counts.stopped),
+            already_closed: count(counts.already_closed + counts.not_found),
+            failed: count(counts.failed),
+            open: self.open.map_or(-1, count),
+            rate_per_second: self.rate,
+            eta: eta(self.open, self.rate),
+            concurrency_limit: i32::try_from(self.limit).unwrap_or(i32::MAX),
+        }
+    }
+}
+
+/// Time to zero at that rate, where there is one.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, of at most a day")]
+fn eta(open: Option<u64>, rate: f64) -> Option<prost_types::Duration> {
+    const DAY_S: f64 = 86_400.0;
+    let open = open.filter(|open| *open > 0)?;
+    let seconds = open as f64 / rate;
+    (seconds.is_finite() && seconds < DAY_S).then(|| duration((seconds * 1_000.0) as u64))
+}
+
+fn read_memo(memo: Option<ProtoMemo>, converter: &PayloadConverter) -> Result<(About, Standing), Error> {
+    let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+    let memo = Memo::from_raw(memo, converter.clone(), context);
+    let unreadable = |error| Error::internal(anyhow::Error::new(error).context("memo of a cancellation"));
+    let about = memo.get::<About>(MEMO_ABOUT).map_err(unreadable)?.unwrap_or_default();
+    let standing = memo.get::<Standing>(MEMO_STANDING).map_err(unreadable)?.unwrap_or_default();
+    Ok((about, standing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(stopped: u64) -> Counts {
+        Counts { stopped, ..Counts::default() }
+    }
+
+    #[test]
+    fn figures_never_go_back_between_a_window_and_the_next_step() {
+        let earlier = View { at_work: counts(40), open: Some(7), ..View::default() };
+        let mut now = View::default();
+        now.not_before(&earlier);
+        assert_eq!((now.counts().stopped, now.open), (40, Some(7)));
+        let mut later = View { standing: Standing { counts: counts(45), ..Standing::default() }, ..View::default() };
+        later.not_before(&now);
+        assert_eq!(later.counts().stopped, 45);
+    }
+
+    #[test]
+    fn an_eta_is_given_only_where_it_can_be_told() {
+        assert_eq!(eta(Some(100), 50.0), Some(duration(2_000)));
+        assert_eq!(eta(Some(100), 0.0), None);
+        assert_eq!(eta(Some(0), 50.0), None);
+        assert_eq!(eta(None, 50.0), None);
+    }
+
+    #[test]
+    fn a_workflow_that_was_ended_from_outside_counts_as_aborted() {
+        let info = WorkflowExecutionInfo { status: WorkflowExecutionStatus::Terminated.into(), ..Default::default() };
+        let view = View::of_info("c", info, &PayloadConverter::default()).unwrap();
+        let shown = view.to_proto(true);
+        assert_eq!((shown.verdict(), shown.phase()), (pb::Verdict::Aborted, pb::Phase::Done));
+        assert_eq!(shown.progress.unwrap().open, -1);
+    }
+}

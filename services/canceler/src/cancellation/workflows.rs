@@ -1,0 +1,234 @@
+//! The workflow: a thin shell around [`Campaign`].
+//!
+//! The machine hands out commands, the shell runs each as an activity and gives the answers back in the order in which they
+//! come; a stop request and the deadline are answers like any other. Everything that decides is in the machine, which is
+//! deterministic; the shell awaits nothing but the SDK's own futures, always polled in the same order.
+//!
+//! There is no run or execution timeout: the cancellation's deadline rules. A history that grows long is cut by continue-as-new
+//! in a quiet moment; machine and ledger are carried over.
+
+#![allow(missing_docs, reason = "the macro generates undocumented items")]
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use quell_mesh::CancelState;
+use quell_sweep::{Campaign, CommandId, Event, Outcome, Verdict};
+use temporalio_common::error::ApplicationFailure;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ContinueAsNewOptions, MemoValue, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
+    WorkflowResult,
+};
+
+use super::{
+    commands::{self, Answered},
+    convert::epoch_ms,
+    messages::{CancelInput, Carried, ConcludeInput, Conclusion, Ledger, MEMO_STANDING, Standing},
+    receipt::Receipt,
+};
+
+/// History events after which the next quiet moment continues as new.
+const LONG_HISTORY: u32 = 8_000;
+
+/// Stops a workload and proves it.
+#[workflow]
+#[derive(Default)]
+pub struct BulkCancelWorkflow {
+    stop: CancelState,
+    standing: Standing,
+}
+
+/// A command that is being carried out.
+struct Run {
+    id: CommandId,
+    /// Cancels it. A token of its own, not the workflow's: a cancelled workflow is only asked to stop, and still has to write
+    /// its receipt.
+    token: WorkflowCancellationToken,
+    future: Pin<Box<dyn Future<Output = Answered>>>,
+}
+
+/// What the shell was waiting for.
+enum Woken {
+    Answer(CommandId, Box<Answered>),
+    Stop(String),
+    Deadline,
+}
+
+#[workflow_methods]
+impl BulkCancelWorkflow {
+    /// Runs the cancellation; the result is its receipt.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, input: CancelInput) -> WorkflowResult<Receipt> {
+        let ctx = &*ctx;
+        let (campaign, mut ledger) = match &input.carried {
+            Some(carried) => (carried.campaign.clone().resume(), carried.ledger.clone()),
+            None => (Campaign::new(input.campaign.clone()), Ledger::default()),
+        };
+        let mut campaign = campaign.map_err(ApplicationFailure::non_retryable)?;
+        if ledger.start_ms == 0 {
+            ledger.start_ms = now_ms(ctx);
+        }
+        let elapsed_ms = now_ms(ctx).saturating_sub(ledger.start_ms);
+        let left = Duration::from_millis(input.spec.deadline_ms.saturating_sub(elapsed_ms));
+        let mut deadline = std::pin::pin!(ctx.timer(left));
+        let mut running: Vec<Run> = Vec::new();
+        let mut stop_heard = false;
+
+        let outcome = loop {
+            for (id, command) in campaign.next() {
+                let token = WorkflowCancellationToken::new();
+                let future = commands::start(ctx, &input, command, token.clone());
+                running.push(Run { id, token, future });
+            }
+            publish(ctx, &campaign, &ledger, None)?;
+            if let Some(outcome) = campaign.outcome() {
+                break outcome.clone();
+            }
+            for run in running.iter().filter(|run| campaign.should_cancel(run.id)) {
+                run.token.cancel_with_reason("the cancellation ends");
+            }
+            if running.is_empty() {
+                let stalled = anyhow::anyhow!("the campaign has nothing to do and no outcome");
+                return Err(ApplicationFailure::non_retryable(stalled).into());
+            }
+            let stopped = stop_heard;
+            let mut answer = first_of(&mut running).boxed_local().fuse();
+            let mut stop = stop_reason(ctx, stopped).boxed_local().fuse();
+            let woken = temporalio_sdk::workflows::select! {
+                (id, answered) = answer => Woken::Answer(id, Box::new(answered)),
+                reason = stop => Woken::Stop(reason),
+                _ = deadline => Woken::Deadline,
+            };
+            drop((answer, stop));
+            match woken {
+                Woken::Answer(id, answered) => {
+                    let event = match answered.note(&mut ledger) {
+                        Ok(reply) => Event::Completed { id, reply },
+                        Err(reason) => Event::Failed { id, reason },
+                    };
+                    campaign.apply(event);
+                }
+                Woken::Stop(reason) => {
+                    stop_heard = true;
+                    campaign.apply(Event::StopRequested { reason });
+                }
+                Woken::Deadline => campaign.apply(Event::DeadlineReached { starters: Vec::new() }),
+            }
+            let quiet = running.is_empty() && campaign.is_quiet() && campaign.outcome().is_none();
+            let stop_pending = ctx.state(|state| state.stop.requested);
+            if quiet && !stop_pending && ctx.history_length() > LONG_HISTORY {
+                let carried = Some(Box::new(Carried { campaign, ledger }));
+                let Err(continued) = ctx.continue_as_new(CancelInput { carried, ..input }, ContinueAsNewOptions::default());
+                return Err(continued);
+            }
+        };
+
+        let conclusion = conclude(ctx, &input, &outcome, &mut ledger).await;
+        let end_ms = now_ms(ctx);
+        publish(ctx, &campaign, &ledger, Some(end_ms))?;
+        Ok(Receipt::build(&input, outcome, ledger, conclusion, end_ms))
+    }
+
+    /// Asks it to end: nothing more is stopped, and the receipt tells what was.
+    #[signal]
+    pub fn stop(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: String) {
+        self.stop.request(reason);
+    }
+
+    /// Where it is, as of its last step.
+    #[query]
+    pub fn standing(&self, _ctx: &WorkflowContextView) -> Standing {
+        self.standing.clone()
+    }
+
+    /// Whether it was asked to stop, and why.
+    #[query]
+    pub fn cancel_state(&self, _ctx: &WorkflowContextView) -> CancelState {
+        self.stop.clone()
+    }
+}
+
+/// The first of the running commands to be answered, taken out. They are polled in the order in which they were started, each
+/// time all of them: deterministic, as `select!` and `join!` are.
+fn first_of(running: &mut Vec<Run>) -> impl Future<Output = (CommandId, Answered)> + '_ {
+    poll_fn(move |cx| {
+        for at in 0..running.len() {
+            if let Some(run) = running.get_mut(at)
+                && let Poll::Ready(answered) = run.future.as_mut().poll(cx)
+            {
+                return Poll::Ready((running.remove(at).id, answered));
+            }
+        }
+        Poll::Pending
+    })
+}
+
+/// The first request to stop: by signal, or by cancelling the workflow. Never returns when one was heard already.
+async fn stop_reason(ctx: &WorkflowContext<BulkCancelWorkflow>, heard: bool) -> String {
+    if heard {
+        std::future::pending::<()>().await;
+    }
+    match ctx.wait_condition(|state| state.stop.requested).await {
+        Ok(()) => ctx.state(|state| state.stop.reason.clone()),
+        Err(cancelled) => format!("the workflow was cancelled: {}", cancelled.reason().unwrap_or("no reason given")),
+    }
+}
+
+/// Writes where it is into the state and the memo, when there is news.
+fn publish(
+    ctx: &WorkflowContext<BulkCancelWorkflow>,
+    campaign: &Campaign,
+    ledger: &Ledger,
+    end_ms: Option<u64>,
+) -> WorkflowResult<()> {
+    let progress = campaign.progress();
+    // The end is published once the conclusion is there: whoever sees a verdict can read the receipt.
+    let verdict = campaign.outcome().filter(|_| end_ms.is_some()).map(|outcome| outcome.verdict);
+    let standing = Standing {
+        start_ms: ledger.start_ms,
+        end_ms: end_ms.unwrap_or(0),
+        phase: progress.phase,
+        verdict,
+        passes: progress.pass,
+        counts: progress.totals.counts,
+        open: (progress.pass > 0).then_some(progress.open),
+        first_zero_ms: ledger.first_zero_ms,
+    };
+    if ctx.state(|state| state.standing == standing) {
+        return Ok(());
+    }
+    ctx.state_mut(|state| state.standing = standing.clone());
+    ctx.upsert_memo([(MEMO_STANDING, Some(MemoValue::new(standing)))])?;
+    Ok(())
+}
+
+/// Looks up what the receipt needs beside the outcome. A receipt without it is still a receipt.
+async fn conclude(
+    ctx: &WorkflowContext<BulkCancelWorkflow>,
+    input: &CancelInput,
+    outcome: &Outcome,
+    ledger: &mut Ledger,
+) -> Conclusion {
+    let request = ConcludeInput {
+        task: commands::task(input),
+        since_ms: outcome.fence_ms.unwrap_or(ledger.start_ms),
+        blockers: outcome.verdict == Verdict::Blocked,
+    };
+    match commands::conclude(ctx, request).await {
+        Ok(conclusion) => conclusion,
+        Err(reason) => {
+            ledger.warn(format!("what others closed, and who keeps starting, could not be looked up: {reason}"));
+            Conclusion::default()
+        }
+    }
+}
+
+fn now_ms(ctx: &WorkflowContext<BulkCancelWorkflow>) -> u64 {
+    ctx.workflow_time().map_or(0, epoch_ms)
+}
