@@ -7,6 +7,7 @@ mod doctor;
 mod snowball;
 mod stop;
 mod target;
+mod tools;
 mod watch;
 
 use crate::clients::Addresses;
@@ -41,6 +42,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Checks a mesh: each line says ok, or what to do.
     Doctor(doctor::DoctorArgs),
+    /// Finds or fetches the programs that a mesh needs: temporal, grpcurl, jaeger.
+    Tools(tools::ToolsArgs),
     /// Workloads that grow, so that stopping them can be tried.
     #[command(subcommand)]
     Snowball(snowball::SnowballCommand),
@@ -70,6 +73,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Dev(args) => Box::pin(dev::run(ui, args)).await,
         Command::Demo(args) => Box::pin(demo::run(ui, args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(ui, args)).await,
+        Command::Tools(args) => tools::run(ui, args).await,
         Command::Snowball(command) => snowball::run(ui, &addresses, command).await,
         Command::Preview(args) => cancellation::preview(ui, &addresses, args).await,
         Command::Stop(args) => stop::run(ui, &addresses, args).await,
@@ -96,14 +100,17 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if std::env::args_os().any(|arg| arg == "--json") {
-        let message = error.render().to_string();
-        let first = message
-            .lines()
+        // Without the usage and the tips that follow it.
+        let said = error.render().to_string();
+        let words = said
+            .split("\n\n")
             .next()
             .unwrap_or_default()
-            .trim_start_matches("error: ")
-            .to_owned();
-        Ui::new(true).result(&json!({ "error": { "message": first } }));
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        let message = words.trim_start_matches("error: ");
+        Ui::new(true).result(&json!({ "error": { "message": message } }));
     }
     ExitCode::from(exit::USAGE)
 }

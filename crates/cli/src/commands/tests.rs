@@ -68,3 +68,11 @@ fn addresses_can_be_given_to_any_command() {
     let cli = parse("receipt abc --canceler http://10.0.0.1:9").unwrap();
     assert_eq!(cli.addresses.canceler, "http://10.0.0.1:9");
 }
+
+#[test]
+fn only_known_tools_are_fetched() {
+    assert!(parse("tools grpcurl temporal --local").is_ok());
+    let error = parse("tools docker").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ValueValidation);
+    assert!(error.to_string().contains("temporal, grpcurl, jaeger"), "{error}");
+}

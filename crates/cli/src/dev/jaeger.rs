@@ -1,6 +1,6 @@
 //! Jaeger with its traces in memory, on loopback.
 
-use super::builder::Ports;
+use super::ports::Ports;
 use super::ready::{http_get, wait_for_process};
 use crate::error::Error;
 use crate::process::{Process, Spec};

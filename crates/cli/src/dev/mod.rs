@@ -10,12 +10,14 @@
 mod binaries;
 mod builder;
 mod jaeger;
+mod ports;
 mod ready;
 mod services;
 mod temporal;
 
 pub use binaries::{ServiceBinaries, find_binaries};
-pub use builder::{DevMeshBuilder, JaegerWish, Ports};
+pub use builder::{DevMeshBuilder, JaegerWish};
+pub use ports::Ports;
 pub(crate) use ready::innermost;
 pub use ready::{health, http_get, wait_until};
 

@@ -1,7 +1,7 @@
 //! The three services as child processes.
 
 use super::binaries::ServiceBinaries;
-use super::builder::Ports;
+use super::ports::Ports;
 use super::ready::{health, wait_for_process};
 use super::{Part, http};
 use crate::error::Error;

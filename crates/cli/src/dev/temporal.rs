@@ -1,6 +1,6 @@
 //! The Temporal dev server: one process with SQLite, in memory unless a file is named.
 
-use super::builder::Ports;
+use super::ports::Ports;
 use super::ready::wait_for_process;
 use crate::error::Error;
 use crate::process::{Process, Spec};
