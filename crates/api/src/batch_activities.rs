@@ -52,6 +52,9 @@ pub struct TrackBatchOutput {
     pub failed: i64,
 }
 
+/// The definitions as types, for `#[activity(definition = ...)]`: the macro's own module is private to this crate.
+pub use batch_activity_definitions::{BatchCancelWorkflows, TrackBatch};
+
 /// Names and types; the batch service implements them.
 pub struct BatchActivityDefinitions;
 

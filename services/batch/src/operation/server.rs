@@ -1,0 +1,279 @@
+//! The server's batch interface, with its answers made unambiguous. A trait, so that the logic above it is tested against a
+//! server that misbehaves on demand.
+
+use super::{
+    identity::NAME,
+    job::{Job, Kind, Listed, NewJob, State},
+};
+use prost::Message as _;
+use quell_mesh::{
+    error::Error,
+    temporal::{NamespaceClient, no_retry},
+};
+use std::time::Duration;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_common::protos::temporal::api::{
+    batch::v1::{BatchOperationCancellation, BatchOperationTermination},
+    enums::v1::ResourceExhaustedCause,
+    errordetails::v1::ResourceExhaustedFailure,
+    workflowservice::v1::{
+        CountWorkflowExecutionsRequest, DescribeBatchOperationRequest, ListBatchOperationsRequest,
+        StartBatchOperationRequest, StopBatchOperationRequest, start_batch_operation_request::Operation,
+    },
+};
+use tonic::{Code, Request, Status};
+use tonic_types::pb as rpc;
+
+/// Longest time for one call of the server, its retries included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What became of a Start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Started {
+    /// The server has taken the job.
+    Taken,
+    /// A job of this id is there already, running or closed.
+    Exists,
+    /// The slot is taken, by whomever.
+    SlotTaken,
+}
+
+/// What is asked of the server. Errors are those of [`Error`]; an answer that says "there is none" is not an error.
+#[async_trait::async_trait]
+pub(crate) trait JobServer: Send + Sync + 'static {
+    /// How many executions match; a query that the server calls invalid is [`Error::InvalidArgument`].
+    async fn count(&self, query: &str) -> Result<i64, Error>;
+    /// The job, if it is there and is a batch operation.
+    async fn describe(&self, id: &str) -> Result<Option<Job>, Error>;
+    /// Starts it, in one try: the caller must look before it tries again.
+    async fn start(&self, job: &NewJob) -> Result<Started, Error>;
+    /// A page of jobs, and the token of the next one.
+    async fn list(&self, page_size: i32, token: Vec<u8>) -> Result<(Vec<Listed>, Vec<u8>), Error>;
+    /// Stops it; an ended or unknown one is left as it is. Only for ids that [`JobServer::describe`] knows: the server
+    /// would terminate any workflow of that id.
+    async fn stop(&self, id: &str, reason: &str) -> Result<(), Error>;
+
+    /// Stops what is a batch operation and runs. False when there was nothing to stop.
+    async fn stop_running(&self, id: &str, reason: &str) -> Result<bool, Error> {
+        let runs = self.describe(id).await?.is_some_and(|job| job.is_running());
+        if runs {
+            self.stop(id, reason).await?;
+        }
+        Ok(runs)
+    }
+
+    /// Job id of whoever has the slot, for people; empty when it cannot be told.
+    async fn holder(&self) -> String {
+        match self.list(10, Vec::new()).await {
+            Ok((jobs, _)) => jobs
+                .into_iter()
+                .find(|job| job.state == State::Running)
+                .map_or_else(String::new, |job| job.id),
+            Err(error) => {
+                tracing::debug!(%error, "holder of the batch slot not told");
+                String::new()
+            }
+        }
+    }
+}
+
+/// Names the field whose text the server calls invalid: it does not know where we have it from.
+pub(crate) fn name_field(error: Error, field: &str) -> Error {
+    match error {
+        Error::InvalidArgument(mut violations) => {
+            for violation in violations.iter_mut().filter(|violation| violation.field.is_empty()) {
+                field.clone_into(&mut violation.field);
+            }
+            Error::InvalidArgument(violations)
+        }
+        other => other,
+    }
+}
+
+/// The real one, in the main namespace.
+#[derive(Clone)]
+pub(crate) struct TemporalServer {
+    namespace: NamespaceClient,
+}
+
+impl TemporalServer {
+    /// Over a namespace's client.
+    pub(crate) fn new(namespace: NamespaceClient) -> Self {
+        Self { namespace }
+    }
+
+    fn name(&self) -> String {
+        self.namespace.namespace().to_owned()
+    }
+
+    /// A raw stub: polls and retries would only litter the trace.
+    async fn raw(&self) -> Result<Box<dyn WorkflowService>, Error> {
+        self.namespace.raw().await
+    }
+}
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+#[async_trait::async_trait]
+impl JobServer for TemporalServer {
+    async fn count(&self, query: &str) -> Result<i64, Error> {
+        let request = CountWorkflowExecutionsRequest {
+            namespace: self.name(),
+            query: query.to_owned(),
+        };
+        Ok(self
+            .raw()
+            .await?
+            .count_workflow_executions(timed(request))
+            .await?
+            .into_inner()
+            .count)
+    }
+
+    async fn describe(&self, id: &str) -> Result<Option<Job>, Error> {
+        let request = DescribeBatchOperationRequest {
+            namespace: self.name(),
+            job_id: id.to_owned(),
+        };
+        match self.raw().await?.describe_batch_operation(timed(request)).await {
+            Ok(answer) => Ok(Job::of(answer.into_inner())),
+            Err(status) if is_not_a_job(&status) => Ok(None),
+            Err(status) => match Error::from(status) {
+                Error::NotFound { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn start(&self, job: &NewJob) -> Result<Started, Error> {
+        let identity = job.identity.to_string();
+        let operation = match job.kind {
+            Kind::Terminate => Operation::TerminationOperation(BatchOperationTermination {
+                details: None,
+                identity,
+            }),
+            Kind::Cancel => Operation::CancellationOperation(BatchOperationCancellation { identity }),
+        };
+        let request = StartBatchOperationRequest {
+            namespace: self.name(),
+            visibility_query: job.query.clone(),
+            job_id: job.id.clone(),
+            reason: job.reason.clone(),
+            operation: Some(operation),
+            ..StartBatchOperationRequest::default()
+        };
+        let mut request = no_retry(request);
+        request.set_timeout(CALL_TIMEOUT);
+        match self.raw().await?.start_batch_operation(request).await {
+            Ok(_) => Ok(Started::Taken),
+            Err(status) if is_slot_taken(&status) => Ok(Started::SlotTaken),
+            Err(status) if status.code() == Code::AlreadyExists => Ok(Started::Exists),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    async fn list(&self, page_size: i32, token: Vec<u8>) -> Result<(Vec<Listed>, Vec<u8>), Error> {
+        let request = ListBatchOperationsRequest {
+            namespace: self.name(),
+            page_size,
+            next_page_token: token,
+        };
+        let answer = self
+            .raw()
+            .await?
+            .list_batch_operations(timed(request))
+            .await?
+            .into_inner();
+        Ok((
+            answer.operation_info.into_iter().map(Listed::of).collect(),
+            answer.next_page_token,
+        ))
+    }
+
+    async fn stop(&self, id: &str, reason: &str) -> Result<(), Error> {
+        let request = StopBatchOperationRequest {
+            namespace: self.name(),
+            job_id: id.to_owned(),
+            reason: reason.to_owned(),
+            identity: NAME.to_owned(),
+        };
+        match self.raw().await?.stop_batch_operation(timed(request)).await {
+            Ok(_) => Ok(()),
+            Err(status) => match Error::from(status) {
+                // The server's word for "already completed" too: it ended between our look and our stop.
+                Error::NotFound { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+}
+
+/// Whether Describe stumbled over a closed workflow that is no batch operation: the figures that it looks for are not there.
+fn is_not_a_job(status: &Status) -> bool {
+    status.message().contains("batch operation stats are not present")
+}
+
+/// Whether the slot is taken. The same code also means a rate limit: the cause tells them apart, and the words do where no
+/// details came.
+fn is_slot_taken(status: &Status) -> bool {
+    if status.code() != Code::ResourceExhausted {
+        return false;
+    }
+    let cause = rpc::Status::decode(status.details())
+        .ok()
+        .and_then(|rich| {
+            rich.details
+                .into_iter()
+                .find(|any| any.type_url.ends_with("ResourceExhaustedFailure"))
+        })
+        .and_then(|any| ResourceExhaustedFailure::decode(any.value.as_slice()).ok())
+        .map(|failure| failure.cause());
+    match cause {
+        Some(ResourceExhaustedCause::Unspecified) | None => status.message().contains("concurrent batch operations"),
+        Some(cause) => cause == ResourceExhaustedCause::ConcurrentLimit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exhausted(cause: Option<ResourceExhaustedCause>, message: &str) -> Status {
+        let details = cause.map(|cause| prost_types::Any {
+            type_url: "type.googleapis.com/temporal.api.errordetails.v1.ResourceExhaustedFailure".into(),
+            value: ResourceExhaustedFailure {
+                cause: cause.into(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        });
+        let rich = rpc::Status {
+            code: Code::ResourceExhausted.into(),
+            message: message.into(),
+            details: details.into_iter().collect(),
+        };
+        Status::with_details(Code::ResourceExhausted, message, rich.encode_to_vec().into())
+    }
+
+    #[test]
+    fn a_full_slot_is_told_from_a_rate_limit() {
+        let full = "Max concurrent batch operations is reached";
+        assert!(is_slot_taken(&exhausted(
+            Some(ResourceExhaustedCause::ConcurrentLimit),
+            full
+        )));
+        assert!(is_slot_taken(&Status::resource_exhausted(full)));
+        assert!(!is_slot_taken(&exhausted(
+            Some(ResourceExhaustedCause::RpsLimit),
+            "namespace rate limit exceeded"
+        )));
+        assert!(!is_slot_taken(&Status::resource_exhausted(
+            "namespace rate limit exceeded"
+        )));
+        assert!(!is_slot_taken(&Status::unavailable(full)));
+    }
+}

@@ -1,0 +1,161 @@
+//! The logic above the server, against a server that misbehaves on demand.
+
+mod api;
+mod loops;
+
+use super::{
+    job::{Job, Kind, Listed, Moment, NewJob, State},
+    server::{JobServer, Started},
+};
+use quell_mesh::error::{Error, Reason};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+/// A server with one slot, in memory. It keeps the server's words: a second Start of a running job is refused as "slot
+/// taken", of a closed one as "exists".
+#[derive(Default)]
+struct Fake(Mutex<World>);
+
+#[derive(Default)]
+struct World {
+    jobs: BTreeMap<String, Job>,
+    starts: u32,
+    stops: Vec<String>,
+    counts: Vec<String>,
+    /// The next Start takes the job, and its answer is lost.
+    lose_answer: bool,
+    invalid: Option<String>,
+    down: bool,
+    clock: i64,
+}
+
+impl Fake {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    fn with_job(id: &str, state: State) -> Arc<Self> {
+        let fake = Self::default();
+        fake.world().jobs.insert(id.to_owned(), job(id, state));
+        Arc::new(fake)
+    }
+
+    fn end(&self, id: &str, state: State, done: i64, failed: i64) {
+        let mut world = self.world();
+        let job = world.jobs.get_mut(id).unwrap();
+        job.state = state;
+        // As the server: a failed job has no figures.
+        let told = if state == State::Completed {
+            (done + failed, done, failed)
+        } else {
+            (0, 0, 0)
+        };
+        (job.total, job.done, job.failed) = told;
+    }
+}
+
+fn job(id: &str, state: State) -> Job {
+    Job {
+        id: id.to_owned(),
+        state,
+        kind: Some(Kind::Terminate),
+        start_time: Some(Moment {
+            seconds: 1_700_000_000,
+            nanos: 5_000_000,
+        }),
+        close_time: None,
+        total: 0,
+        done: 0,
+        failed: 0,
+        identity: "somebody".to_owned(),
+        reason: "why".to_owned(),
+    }
+}
+
+fn unavailable() -> Error {
+    Error::unavailable(Reason::TemporalUnreachable, "gone")
+}
+
+#[async_trait::async_trait]
+impl JobServer for Fake {
+    async fn count(&self, query: &str) -> Result<i64, Error> {
+        let mut world = self.world();
+        world.counts.push(query.to_owned());
+        world
+            .invalid
+            .clone()
+            .map_or(Ok(200), |text| Err(Error::invalid("", text)))
+    }
+
+    async fn describe(&self, id: &str) -> Result<Option<Job>, Error> {
+        let world = self.world();
+        if world.down {
+            Err(unavailable())
+        } else {
+            Ok(world.jobs.get(id).cloned())
+        }
+    }
+
+    async fn start(&self, new: &NewJob) -> Result<Started, Error> {
+        let mut world = self.world();
+        world.starts += 1;
+        if world.jobs.values().any(Job::is_running) {
+            return Ok(Started::SlotTaken);
+        }
+        if world.jobs.contains_key(&new.id) {
+            return Ok(Started::Exists);
+        }
+        world.clock += 1;
+        let mut taken = job(&new.id, State::Running);
+        taken.kind = Some(new.kind);
+        taken.identity = new.identity.to_string();
+        taken.start_time = Some(Moment {
+            seconds: 1_700_000_000 + world.clock,
+            nanos: 0,
+        });
+        world.jobs.insert(new.id.clone(), taken);
+        if std::mem::take(&mut world.lose_answer) {
+            Err(unavailable())
+        } else {
+            Ok(Started::Taken)
+        }
+    }
+
+    async fn list(&self, page_size: i32, token: Vec<u8>) -> Result<(Vec<Listed>, Vec<u8>), Error> {
+        if token == b"bad" {
+            return Err(Error::invalid("", "invalid next page token"));
+        }
+        let skip = usize::from(token.first().copied().unwrap_or(0));
+        let size = usize::try_from(page_size).unwrap();
+        let world = self.world();
+        let page: Vec<_> = world
+            .jobs
+            .values()
+            .skip(skip)
+            .take(size)
+            .map(|job| Listed {
+                id: job.id.clone(),
+                state: job.state,
+                start_time: job.start_time,
+                close_time: None,
+            })
+            .collect();
+        let next = skip + page.len();
+        Ok((
+            page,
+            if next < world.jobs.len() {
+                vec![u8::try_from(next).unwrap()]
+            } else {
+                Vec::new()
+            },
+        ))
+    }
+
+    async fn stop(&self, id: &str, _reason: &str) -> Result<(), Error> {
+        self.world().stops.push(id.to_owned());
+        self.end(id, State::Failed, 0, 0);
+        Ok(())
+    }
+}
