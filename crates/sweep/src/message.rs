@@ -48,7 +48,9 @@ pub enum Command {
         /// Whether to tell the sources.
         quiesce: bool,
     },
-    /// Start the server's batch operation over what is open and started before the fence. Reply: [`Reply::BatchStarted`].
+    /// Start the server's batch operation over what is open and started before the fence. When cancelled, answer once it is
+    /// known whether it was started: a batch that runs unknown to the campaign is not stopped. Reply:
+    /// [`Reply::BatchStarted`].
     StartBatch {
         /// The fence, in milliseconds by the server's clock.
         fence_ms: u64,
@@ -58,7 +60,8 @@ pub enum Command {
         /// Job id as [`Reply::BatchStarted`] gave it.
         job_id: String,
     },
-    /// Stop the batch operation, which is fine when it has ended. Reply: [`Reply::BatchEnded`].
+    /// Stop the batch operation, which is fine when it has ended. Comes after all else when a campaign ends while a batch may
+    /// be running; not to be cancelled with the rest. Reply: [`Reply::BatchEnded`].
     StopBatch {
         /// Job id as [`Reply::BatchStarted`] gave it.
         job_id: String,
@@ -302,10 +305,10 @@ pub struct Starter {
 }
 
 impl Command {
-    /// Whether it is cancelled when the campaign ends early. The batch's start and stop are short, and must be known.
+    /// Whether it is cancelled when the campaign ends early: all but the stop of the batch, which is part of the ending.
     #[must_use]
     pub fn is_cancellable(&self) -> bool {
-        !matches!(self, Self::StartBatch { .. } | Self::StopBatch { .. })
+        !matches!(self, Self::StopBatch { .. })
     }
 
     /// Its name, as failures carry it: that of the activity which runs it.

@@ -85,6 +85,10 @@ impl Campaign {
         let Some((verdict, why)) = self.ending.clone() else {
             return;
         };
+        if let Some(batch) = self.batch.as_ref().filter(|_| self.batch_running) {
+            let job_id = batch.job_id.clone();
+            return self.issue(Command::StopBatch { job_id });
+        }
         self.file_pass();
         self.phase = Phase::Done;
         let mut starters = std::mem::take(&mut self.starters);

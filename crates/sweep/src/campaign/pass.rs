@@ -224,12 +224,15 @@ impl Campaign {
             }
             PassKind::NewSince(_) => {
                 self.phase = Phase::Sweeping;
-                let next = if self.batch_running {
-                    summary.kind
+                if self
+                    .outstanding
+                    .values()
+                    .any(|command| matches!(command, Command::TrackBatch { .. }))
+                {
+                    self.begin_pass_after(self.pause_ms(idle), summary.kind);
                 } else {
-                    PassKind::Open
-                };
-                self.begin_pass_after(if self.batch_running { self.pause_ms(idle) } else { 0 }, next);
+                    self.begin_pass(PassKind::Open);
+                }
             }
             PassKind::Open if idle => self.begin_confirm(),
             PassKind::Open => self.begin_pass_after(self.pause_ms(idle), PassKind::Open),
