@@ -1,1 +1,47 @@
-fn main(){}
+//! End-to-end tests: everything through the wire, as a user would, on real servers.
+//!
+//! One binary, so that it is linked once, and one mesh for all of it ([`harness`]). The tests know the contract (`proto/`),
+//! the programs, and Temporal itself, which is their witness: what a service says about its work is compared with what
+//! Temporal's own command line says ([`outside`]). They know nothing of the services' insides.
+//!
+//! | module | what it shows |
+//! | --- | --- |
+//! | [`main_job`] | a workload that is still spawning is stopped to zero; foreign workflows too, neighbours not |
+//! | [`rpcs_work`], [`rpcs_canceler`], [`rpcs_batch`] | every rpc of the contract by a generated client |
+//! | [`reflection`] | the same contract by the real `grpcurl` |
+//! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
+//! | [`guards`] | caps, deadlines, exclusions |
+//! | [`payloads`] | 1, 5 and 30 MB through the codec |
+//! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
+//! | [`one_namespace`] | main and canceler in one and the same namespace |
+//! | [`trace`] | one trace through all of it |
+//! | [`config`], [`command`] | the faces for operators |
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test panics when what it shows does not hold; helpers of tests too"
+)]
+
+mod alone;
+mod bad_input;
+mod cancel;
+mod command;
+mod config;
+mod contract;
+mod details;
+mod drain;
+mod guards;
+mod harness;
+mod killed;
+mod main_job;
+mod one_namespace;
+mod outside;
+mod payloads;
+mod poll;
+mod reflection;
+mod rpcs_batch;
+mod rpcs_canceler;
+mod rpcs_work;
+mod trace;

@@ -1,0 +1,125 @@
+//! The configuration of a service as a process sees it: what is wrong is told all at once, with exit code 64, before anything
+//! else happens; what is secret is never shown.
+
+use crate::{
+    harness::{Mesh, foreign_settings, mesh},
+    outside::{self, Ran},
+};
+use quell_cli::dev::Part;
+use std::{collections::BTreeMap, path::Path};
+use tokio::process::Command;
+
+/// A secret that may appear nowhere.
+const SECRET: &str = "planted-secret-5e7a";
+
+async fn service(mesh: &Mesh, part: Part, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Ran {
+    let env: BTreeMap<String, String> = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let mut command = Command::new(mesh.program(part));
+    for name in foreign_settings(&env) {
+        command.env_remove(name);
+    }
+    outside::run(command.args(args).envs(env).current_dir(dir)).await
+}
+
+#[tokio::test]
+async fn every_mistake_is_named_at_once_with_exit_code_64() {
+    let mesh = mesh().await;
+    let dir = mesh.folder("config-mistakes");
+    let yaml = "temporal:\n  main:\n    adress: http://127.0.0.1:7233\n  workflows:\n    run_timeout_s: soon\nno_such_section:\n  x: 1\n";
+    std::fs::write(dir.join("config.yaml"), yaml).unwrap();
+    let env = [
+        ("QUELL_PORT", "99999999"),
+        ("CANCEL_CONCURRENCY", "many"),
+        ("OTEL_TRACES_SAMPLER_ARG", "7"),
+        ("TEMPORAL_MAIN_ADDRESS", "not an address"),
+        ("TEMPORAL_API_KEY_MAIN", SECRET),
+    ];
+    for part in Part::SERVICES {
+        let ran = service(&mesh, part, &dir, &env, &[]).await;
+        assert_eq!(ran.code, 64, "{part}: {}{}", ran.out, ran.err);
+        let said = format!("{}{}", ran.out, ran.err);
+        for named in [
+            "QUELL_PORT",
+            "99999999",
+            "CANCEL_CONCURRENCY",
+            "many",
+            "OTEL_TRACES_SAMPLER_ARG",
+            "TEMPORAL_MAIN_ADDRESS",
+            "not an address",
+            "config.yaml",
+            "temporal.main.adress",
+            "temporal.main.address",
+            "temporal.workflows.run_timeout_s",
+            "soon",
+            "no_such_section.x",
+        ] {
+            assert!(said.contains(named), "{part} does not name {named}:\n{said}");
+        }
+        assert!(!said.contains(SECRET), "{part} shows a secret:\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_effective_configuration_is_printed_without_secrets() {
+    let mesh = mesh().await;
+    let dir = mesh.folder("config-printed");
+    let key_file = dir.join("canceler-key");
+    std::fs::write(&key_file, format!("{SECRET}-of-file\n")).unwrap();
+    std::fs::write(
+        dir.join("config.yaml"),
+        "cancel:\n  concurrency: 123\n  confirm_poll_s: 7\n",
+    )
+    .unwrap();
+    std::fs::write(dir.join(".env"), "CONFIRM_POLL_SECONDS=8\nCONFIRM_TIMEOUT_SECONDS=99\n").unwrap();
+    let key_path = key_file.display().to_string();
+    let env = [
+        ("TEMPORAL_API_KEY_MAIN", SECRET),
+        ("TEMPORAL_API_KEY_CANCELER_FILE", key_path.as_str()),
+        ("CONFIRM_TIMEOUT_SECONDS", "77"),
+    ];
+    for part in Part::SERVICES {
+        let ran = service(&mesh, part, &dir, &env, &["--print-config"]).await;
+        assert_eq!(ran.code, 0, "{part}: {}{}", ran.out, ran.err);
+        assert!(
+            !ran.out.contains(SECRET) && !ran.err.contains(SECRET),
+            "{part} shows a secret:\n{}{}",
+            ran.out,
+            ran.err
+        );
+        // A later layer wins: file < .env < environment.
+        let value = |key: &str| {
+            let line = ran.out.lines().find_map(|line| line.strip_prefix(&format!("{key}: ")));
+            line.unwrap_or_else(|| panic!("{part} does not print {key}:\n{}", ran.out))
+                .to_owned()
+        };
+        assert!(value("cancel.concurrency").starts_with("123 "), "{}", ran.out);
+        assert!(value("cancel.confirm_poll_s").starts_with("8 "), "{}", ran.out);
+        assert!(value("cancel.confirm_timeout_s").starts_with("77 "), "{}", ran.out);
+        assert!(value("temporal.main.api_key").starts_with("****"), "{}", ran.out);
+        assert!(value("temporal.canceler.api_key").starts_with("****"), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_does_not_reach_the_log() {
+    let mesh = mesh().await;
+    // An API key turns TLS on, which the dev server does not speak: it cannot connect, and logs why.
+    let own = mesh.own_unready(
+        Part::Work,
+        "secret",
+        &[("TEMPORAL_API_KEY_MAIN", SECRET), ("QUELL_LOG", "debug")],
+    );
+    crate::poll::eventually(crate::poll::SOON, "it logs that it cannot connect", async || {
+        let log = own.process.log_tail(1_000);
+        crate::poll::when(
+            log.to_lowercase().contains("temporal") && own.process.exit_status().is_none(),
+            || log,
+        )
+    })
+    .await;
+    let log = std::fs::read_to_string(own.process.log_path()).unwrap();
+    assert!(!log.contains(SECRET), "the log shows a secret:\n{log}");
+}

@@ -1,0 +1,197 @@
+//! Every rpc of `quell.batch.v1`, by a generated client. They take turns: the server runs one batch a namespace.
+
+use crate::{
+    cancel::{check_clean, run_to_end, spec, workload},
+    details,
+    harness::{Mesh, batch_slot, mesh, unique},
+    poll::{LONG, SOON, eventually, when},
+};
+use quell_api::batch::v1::{
+    BatchOperation, BatchOperationKind, BatchOperationState, GetBatchOperationRequest, ListBatchOperationsRequest,
+    StartBatchOperationRequest, StopBatchOperationRequest,
+};
+use std::collections::BTreeSet;
+use tonic::Code;
+
+fn terminate(id: &str) -> StartBatchOperationRequest {
+    StartBatchOperationRequest {
+        target: workload(id),
+        kind: BatchOperationKind::Terminate.into(),
+        reason: "an end-to-end test".to_owned(),
+        request_id: id.to_owned(),
+        validate_only: false,
+    }
+}
+
+async fn get(mesh: &Mesh, job_id: &str) -> Result<BatchOperation, String> {
+    let answer = mesh
+        .batches()
+        .get_batch_operation(GetBatchOperationRequest {
+            job_id: job_id.to_owned(),
+        })
+        .await;
+    answer
+        .map_err(|status| status.to_string())?
+        .into_inner()
+        .operation
+        .ok_or_else(|| "an empty answer".to_owned())
+}
+
+async fn ended(mesh: &Mesh, job_id: &str) -> BatchOperation {
+    eventually(LONG, &format!("batch {job_id} ends"), async || {
+        let operation = get(mesh, job_id).await?;
+        if operation.state() == BatchOperationState::Running {
+            Err(format!("{operation:?}"))
+        } else {
+            Ok(operation)
+        }
+    })
+    .await
+}
+
+async fn indexed(mesh: &Mesh, id: &str, count: i64) {
+    eventually(SOON, "all of them are in the index", async || {
+        let running = mesh.running(id).await;
+        when(running == count, || format!("{running} running"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_is_started_once_followed_and_listed() {
+    let mesh = mesh().await;
+    let _slot = batch_slot().await;
+    let mut client = mesh.batches();
+    let id = unique("batch");
+    mesh.start_many("Sleeper", &id, 40).await;
+    indexed(&mesh, &id, 40).await;
+
+    let validate = StartBatchOperationRequest {
+        validate_only: true,
+        ..terminate(&id)
+    };
+    let checked = client.start_batch_operation(validate).await.unwrap().into_inner();
+    assert_eq!(
+        (checked.job_id.clone(), checked.matched),
+        (format!("quell-batch-{id}"), 40)
+    );
+    let missing = client
+        .get_batch_operation(GetBatchOperationRequest {
+            job_id: checked.job_id.clone(),
+        })
+        .await;
+    details::not_found("GetBatchOperation", &missing.unwrap_err(), &checked.job_id);
+    assert_eq!(mesh.running(&id).await, 40);
+
+    let started = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
+    assert_eq!((started.job_id.clone(), started.matched), (checked.job_id, 40));
+    assert!(
+        started.query.contains(&id) && started.query.contains("CloseTime IS NULL"),
+        "{}",
+        started.query
+    );
+    let again = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
+    assert_eq!(again.job_id, started.job_id, "a repeated call joins the first");
+
+    let operation = ended(&mesh, &started.job_id).await;
+    assert_eq!(operation.state(), BatchOperationState::Completed, "{operation:?}");
+    assert_eq!(
+        (operation.total, operation.completed, operation.failed),
+        (40, 40, 0),
+        "{operation:?}"
+    );
+    assert_eq!(operation.kind(), BatchOperationKind::Terminate);
+    assert_eq!(operation.reason, "an end-to-end test");
+    assert!(operation.start_time.is_some() && operation.close_time.is_some() && !operation.identity.is_empty());
+    indexed(&mesh, &id, 0).await;
+    let again = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
+    assert_eq!(again.job_id, started.job_id, "and after its end");
+
+    let mut other = terminate(&unique("second"));
+    other.kind = BatchOperationKind::Cancel.into();
+    let second = client.start_batch_operation(other).await.unwrap().into_inner();
+    assert_eq!(ended(&mesh, &second.job_id).await.total, 0);
+    let ours: BTreeSet<_> = [started.job_id, second.job_id].into();
+    eventually(SOON, "both are in the list, page by page", async || {
+        let (mut token, mut seen, mut pages) = (String::new(), BTreeSet::new(), 0);
+        loop {
+            let page = client
+                .list_batch_operations(ListBatchOperationsRequest {
+                    page_size: 1,
+                    page_token: token,
+                })
+                .await;
+            let page = page.map_err(|status| status.to_string())?.into_inner();
+            assert!(page.operations.len() <= 1);
+            seen.extend(page.operations.into_iter().map(|operation| operation.job_id));
+            pages += 1;
+            token = page.next_page_token;
+            if token.is_empty() || pages == 30 {
+                break;
+            }
+        }
+        when(pages >= 2 && seen.is_superset(&ours), || format!("{seen:?}"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_slot_is_one_and_a_running_batch_can_be_stopped() {
+    let mesh = mesh().await;
+    let _slot = batch_slot().await;
+    let mut client = mesh.batches();
+    let id = unique("long");
+    // At 50 a second, long enough to be met running.
+    mesh.start_many("Sleeper", &id, 800).await;
+    indexed(&mesh, &id, 800).await;
+    let started = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
+
+    let second = client
+        .start_batch_operation(terminate(&unique("waits")))
+        .await
+        .unwrap_err();
+    let details = details::refused("a second batch", &second, Code::ResourceExhausted);
+    assert!(
+        details.retry_info().is_some_and(|info| info.retry_delay.is_some()),
+        "{second:?}"
+    );
+    assert!(
+        details
+            .quota_failure()
+            .is_some_and(|failure| !failure.violations.is_empty()),
+        "{second:?}"
+    );
+    let again = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
+    assert_eq!(again.job_id, started.job_id, "the running one is joined, not refused");
+
+    let stop = StopBatchOperationRequest {
+        job_id: started.job_id.clone(),
+        reason: "enough".to_owned(),
+    };
+    client.stop_batch_operation(stop).await.unwrap();
+    let operation = ended(&mesh, &started.job_id).await;
+    assert_eq!(operation.state(), BatchOperationState::Failed, "{operation:?}");
+    assert!(mesh.running(&id).await > 0, "it was stopped on its way");
+
+    check_clean(&run_to_end(&mut mesh.cancellations(), spec(workload(&id))).await);
+}
+
+#[tokio::test]
+async fn unknown_batches_are_not_found() {
+    let mesh = mesh().await;
+    let mut client = mesh.batches();
+    let job_id = unique("nobody");
+    let get = client
+        .get_batch_operation(GetBatchOperationRequest { job_id: job_id.clone() })
+        .await;
+    details::not_found("GetBatchOperation", &get.unwrap_err(), &job_id);
+    let stop = StopBatchOperationRequest {
+        job_id: job_id.clone(),
+        reason: "enough".to_owned(),
+    };
+    details::not_found(
+        "StopBatchOperation",
+        &client.stop_batch_operation(stop).await.unwrap_err(),
+        &job_id,
+    );
+}
