@@ -293,7 +293,7 @@ fn set(state: &watch::Sender<ConnectionState>, namespace: &str, new: ConnectionS
                 tracing::warn!(
                     namespace,
                     reason = reason.as_str(),
-                    message,
+                    detail = message,
                     "temporal is not available; trying on"
                 );
             }

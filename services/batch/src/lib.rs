@@ -31,6 +31,8 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     let grpc = GrpcServices::new(FILE_DESCRIPTOR_SET).add(BatchOperationServiceServer::new(Api::new(server.clone())));
     let registry = Registry::new()
         .queue(BATCH_QUEUE, Home::Canceler, QueueTuning::default())
+        // Its activities call the main namespace.
+        .uses(Home::Main)
         .activities(BATCH_QUEUE, BatchActivities::new(server));
     Ok(Service { grpc, registry })
 }

@@ -259,7 +259,7 @@ impl Layers<'_> {
         match std::fs::read_to_string(path) {
             // Editors and `echo` end a file with a newline that is no part of the secret.
             Ok(text) if !text.trim().is_empty() => {
-                self.take(&format!("{source} ({path})"), name, setting, text.trim().to_owned())
+                self.take(&format!("{source} ({path})"), name, setting, text.trim().to_owned());
             }
             Ok(_) => self
                 .problems

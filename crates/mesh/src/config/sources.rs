@@ -80,9 +80,12 @@ fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, String> {
     })
 }
 
+/// A dotted key with its text, or with why its value cannot be a setting.
+pub(crate) type Entry = (String, Result<String, String>);
+
 /// The scalars of a YAML text by dotted key, as text; lists of scalars are joined by commas. Keys without a value
 /// are left out: `api_key:` means the same as no line at all.
-pub(crate) fn flatten_yaml(text: &str) -> Result<Vec<(String, Result<String, String>)>, String> {
+pub(crate) fn flatten_yaml(text: &str) -> Result<Vec<Entry>, String> {
     if text
         .lines()
         .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
@@ -105,7 +108,7 @@ pub(crate) fn flatten_yaml(text: &str) -> Result<Vec<(String, Result<String, Str
     Ok(out)
 }
 
-fn walk(prefix: &str, tree: &Tree, out: &mut Vec<(String, Result<String, String>)>) {
+fn walk(prefix: &str, tree: &Tree, out: &mut Vec<Entry>) {
     match tree {
         Tree::Object(map) => {
             for (key, value) in map {

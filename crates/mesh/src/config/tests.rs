@@ -22,9 +22,10 @@ fn env(pairs: &[(&str, &str)]) -> Sources {
 }
 
 fn problems(sources: &Sources) -> Vec<String> {
-    load(sources, 1)
-        .map(|_| Vec::new())
-        .unwrap_or_else(|error| error.0.iter().map(ToString::to_string).collect())
+    load(sources, 1).map_or_else(
+        |error| error.0.iter().map(ToString::to_string).collect(),
+        |_| Vec::new(),
+    )
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Value for Seconds {
     const TYPE: &'static str = "seconds";
     fn parse(text: &str) -> Result<Self, String> {
         match text.parse::<f64>() {
-            Ok(s) if s >= 0.001 && s <= MAX_SECONDS => Ok(Self(Duration::from_secs_f64(s))),
+            Ok(s) if (0.001..=MAX_SECONDS).contains(&s) => Ok(Self(Duration::from_secs_f64(s))),
             _ => Err("must be seconds, 0.001 to 31622400 (for instance 240 or 0.5)".to_owned()),
         }
     }

@@ -182,7 +182,7 @@ impl Error {
                 message: status.message().to_owned(),
             },
             (Code::Unavailable, None) => {
-                tracing::debug!(peer, message = status.message(), "peer unavailable");
+                tracing::debug!(peer, detail = status.message(), "peer unavailable");
                 Self::unavailable(Reason::PeerUnavailable, format!("the {peer} service does not answer"))
             }
             (Code::NotFound, Some(_)) => {

@@ -37,7 +37,7 @@ pub fn from_temporal(status: Status) -> Error {
             retry_after: Some(DEFAULT_RETRY),
         },
         Code::PermissionDenied | Code::Unauthenticated => {
-            tracing::warn!(code = ?status.code(), message = status.message(), "temporal refused our credentials");
+            tracing::warn!(code = ?status.code(), detail = status.message(), "temporal refused our credentials");
             Error::unavailable(Reason::TemporalDenied, "Temporal refused the service's credentials")
         }
         Code::Unimplemented => Error::precondition(
@@ -47,7 +47,7 @@ pub fn from_temporal(status: Status) -> Error {
         ),
         Code::FailedPrecondition => Error::precondition(Reason::WrongState, "workflow execution", status.message()),
         Code::Unavailable => {
-            tracing::debug!(message = status.message(), "temporal unavailable");
+            tracing::debug!(detail = status.message(), "temporal unavailable");
             Error::unavailable(Reason::TemporalUnreachable, "Temporal does not answer")
         }
         Code::DeadlineExceeded => Error::DeadlineExceeded {

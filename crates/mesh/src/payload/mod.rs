@@ -70,7 +70,9 @@ impl PayloadStore {
             };
             std::fs::create_dir_all(&folder).map_err(unusable)?;
             let local = object_store::local::LocalFileSystem::new_with_prefix(&folder)
-                .map_err(|error| unusable(std::io::Error::other(error)))?;
+                .map_err(|error| unusable(std::io::Error::other(error)))?
+                // Temporal is told of a payload only when it would survive a power cut, as with the remote stores.
+                .with_fsync(true);
             Arc::new(local)
         } else {
             let unusable = |message: String| OpenError::Url {

@@ -76,7 +76,7 @@ impl Supervisor {
             self.publish(judge(&named, &queues)).await;
             tokio::select! {
                 () = self.shutdown.requested() => {}
-                _ = changes.next() => {}
+                Some(()) = changes.next() => {}
             }
         }
     }
@@ -98,7 +98,7 @@ impl Supervisor {
                 ServingStatus::Serving
             }
             Readiness::NotReady { reason, message } => {
-                tracing::warn!(reason = reason.as_str(), message, "not serving");
+                tracing::warn!(reason = reason.as_str(), detail = message, "not serving");
                 ServingStatus::NotServing
             }
         };
@@ -168,7 +168,7 @@ mod tests {
         };
         let connected = ConnectionState::Connected;
         assert_eq!(
-            judge(&[connected.clone()], &queues(QueueState::Polling)),
+            judge(std::slice::from_ref(&connected), &queues(QueueState::Polling)),
             Readiness::Ready
         );
         assert_eq!(judge(&[], &BTreeMap::new()), Readiness::Ready);
@@ -186,7 +186,7 @@ mod tests {
             QueueState::Stopped,
         ] {
             assert_eq!(
-                reason(&judge(&[connected.clone()], &queues(state))),
+                reason(&judge(std::slice::from_ref(&connected), &queues(state))),
                 Some(Reason::WorkerNotReady)
             );
         }

@@ -29,6 +29,10 @@ impl GrpcServices {
 
     /// Adds a generated server. Its name gets a health status of its own.
     #[must_use]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it adds a service; nobody would write it with a plus"
+    )]
     pub fn add<S>(mut self, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>

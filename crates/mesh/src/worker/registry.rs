@@ -28,7 +28,7 @@ pub enum Home {
 }
 
 /// How much a queue's worker takes on at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueTuning {
     /// Activities at once (default 100).
     pub activities: usize,

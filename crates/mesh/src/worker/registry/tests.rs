@@ -1,3 +1,5 @@
+#![expect(dead_code, reason = "the handlers are registered, never called")]
+
 use super::*;
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -15,7 +17,6 @@ impl Greeting {
     }
 }
 
-#[expect(dead_code, reason = "registered, never called")]
 struct Speaking;
 
 #[activities]
@@ -31,10 +32,7 @@ impl Speaking {
 }
 
 fn problems(registry: Registry, only: &[String]) -> Vec<String> {
-    registry
-        .into_queues(only)
-        .map(|_| Vec::new())
-        .unwrap_or_else(|error| error.0)
+    registry.into_queues(only).map_or_else(|error| error.0, |_| Vec::new())
 }
 
 #[test]
