@@ -3,9 +3,9 @@
 use super::{
     identity::Identity,
     job::{Job, Kind, Listed, NewJob},
+    page_token,
     server::{JobServer, Started, name_field},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use quell_api::{
     batch::v1::{
         GetBatchOperationRequest, GetBatchOperationResponse, ListBatchOperationsRequest, ListBatchOperationsResponse,
@@ -128,7 +128,7 @@ impl Api {
     pub(crate) async fn list(&self, request: ListBatchOperationsRequest) -> Result<ListBatchOperationsResponse, Error> {
         let mut check = Checker::new();
         let page_size = check.page_size("page_size", request.page_size);
-        let token = URL_SAFE_NO_PAD.decode(&request.page_token).unwrap_or_else(|_| {
+        let token = page_token::open(&request.page_token).unwrap_or_else(|| {
             check.reject("page_token", "is not one that this service gave");
             Vec::new()
         });
@@ -142,7 +142,7 @@ impl Api {
         jobs.sort_by_key(|job| std::cmp::Reverse(job.start_time));
         Ok(ListBatchOperationsResponse {
             operations: jobs.into_iter().map(Listed::proto).collect(),
-            next_page_token: URL_SAFE_NO_PAD.encode(next),
+            next_page_token: page_token::seal(&next),
         })
     }
 

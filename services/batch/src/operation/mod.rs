@@ -21,6 +21,7 @@ mod identity;
 mod job;
 mod loops;
 mod owner;
+mod page_token;
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,13 @@ use std::time::Duration;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_common::protos::temporal::api::{
     batch::v1::{BatchOperationCancellation, BatchOperationTermination},
+    common::v1::WorkflowExecution,
     enums::v1::ResourceExhaustedCause,
     errordetails::v1::ResourceExhaustedFailure,
     workflowservice::v1::{
-        CountWorkflowExecutionsRequest, DescribeBatchOperationRequest, ListBatchOperationsRequest,
-        StartBatchOperationRequest, StopBatchOperationRequest, start_batch_operation_request::Operation,
+        CountWorkflowExecutionsRequest, DescribeBatchOperationRequest, DescribeWorkflowExecutionRequest,
+        ListBatchOperationsRequest, StartBatchOperationRequest, StopBatchOperationRequest,
+        start_batch_operation_request::Operation,
     },
 };
 use tonic::{Code, Request, Status};
@@ -110,6 +112,26 @@ impl TemporalServer {
     async fn raw(&self) -> Result<Box<dyn WorkflowService>, Error> {
         self.namespace.raw().await
     }
+
+    /// Whether the workflow of this id is a batch operation, by the memo that the server gives each of them.
+    async fn is_job(&self, id: &str) -> Result<bool, Error> {
+        let execution = Some(WorkflowExecution {
+            workflow_id: id.to_owned(),
+            run_id: String::new(),
+        });
+        let request = DescribeWorkflowExecutionRequest {
+            namespace: self.name(),
+            execution,
+        };
+        let answer = self
+            .raw()
+            .await?
+            .describe_workflow_execution(timed(request))
+            .await?
+            .into_inner();
+        let memo = answer.workflow_execution_info.and_then(|info| info.memo);
+        Ok(memo.is_some_and(|memo| memo.fields.contains_key("batch_operation_reason")))
+    }
 }
 
 fn timed<T>(message: T) -> Request<T> {
@@ -141,7 +163,9 @@ impl JobServer for TemporalServer {
         };
         match self.raw().await?.describe_batch_operation(timed(request)).await {
             Ok(answer) => Ok(Job::of(answer.into_inner())),
-            Err(status) if is_not_a_job(&status) => Ok(None),
+            // The server stumbles over a completed workflow that is no batch operation, for want of the figures that it
+            // looks for, and masks what it stumbled over.
+            Err(status) if status.code() == Code::Unknown && !self.is_job(id).await? => Ok(None),
             Err(status) => match Error::from(status) {
                 Error::NotFound { .. } => Ok(None),
                 error => Err(error),
@@ -210,11 +234,6 @@ impl JobServer for TemporalServer {
             },
         }
     }
-}
-
-/// Whether Describe stumbled over a closed workflow that is no batch operation: the figures that it looks for are not there.
-fn is_not_a_job(status: &Status) -> bool {
-    status.message().contains("batch operation stats are not present")
 }
 
 /// Whether the slot is taken. The same code also means a rate limit: the cause tells them apart, and the words do where no

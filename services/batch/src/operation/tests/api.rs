@@ -4,6 +4,7 @@ use super::{Fake, job};
 use crate::operation::{
     api::Api,
     job::{Job, State},
+    page_token,
 };
 use quell_api::{
     batch::v1::{
@@ -176,7 +177,7 @@ async fn lists_are_paged() {
         }
     }
     assert_eq!(seen, ["job-0", "job-1", "job-2", "job-3", "job-4"]);
-    for token in ["%%%", "YmFk"] {
+    for token in ["%%%", "YmFk", &page_token::seal(b"bad")] {
         let request = ListBatchOperationsRequest {
             page_size: 0,
             page_token: token.to_owned(),
