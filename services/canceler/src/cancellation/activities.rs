@@ -1,5 +1,7 @@
 //! The activities of a cancellation: thin. Each checks nothing and decides nothing; the machines do.
 
+#![allow(missing_docs, reason = "the macro generates undocumented items")]
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown};

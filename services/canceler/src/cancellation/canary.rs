@@ -48,7 +48,7 @@ pub(crate) async fn measure_lag(main: &Namespace, cancellation_id: &str) -> Resu
 async fn until(main: &Namespace, query: &str, since: Instant, done: impl Fn(&[String]) -> bool) -> Result<u64, Status> {
     loop {
         let page = main.list(query.to_owned(), 100, None).await?;
-        let seen: Vec<_> = page.rows.into_iter().map(|listed| listed.row.workflow_id).collect();
+        let seen: Vec<_> = page.rows.into_iter().map(|row| row.workflow_id).collect();
         if done(&seen) {
             return Ok(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
         }

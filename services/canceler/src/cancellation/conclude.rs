@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use quell_api::ids::is_own;
-use quell_sweep::Starter;
+use quell_sweep::{Row, Starter};
 use tonic::Status;
 
 use super::{
     messages::{ConcludeInput, Conclusion},
-    namespace::{Listed, Namespace},
+    namespace::Namespace,
     query,
 };
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(main: &Namespace, input: &ConcludeInput) -> Result<Concl
 }
 
 /// Groups what started by type and parent, most frequent first, and finds out the identity of the most frequent.
-async fn identify(main: &Namespace, rows: Vec<Listed>) -> Vec<Starter> {
+async fn identify(main: &Namespace, rows: Vec<Row>) -> Vec<Starter> {
     let groups = group(rows);
     let identities = join_all(groups.iter().take(IDENTIFIED).map(|group| {
         let newest = group.newest.clone();
@@ -51,9 +51,9 @@ struct Group {
     newest: (String, String),
 }
 
-fn group(rows: Vec<Listed>) -> Vec<Group> {
+fn group(rows: Vec<Row>) -> Vec<Group> {
     let mut groups: BTreeMap<(String, Option<String>), Group> = BTreeMap::new();
-    for Listed { row, .. } in rows.into_iter().filter(|listed| !is_own(&listed.row.workflow_id)) {
+    for row in rows.into_iter().filter(|row| !is_own(&row.workflow_id)) {
         groups
             .entry((row.workflow_type.clone(), row.parent_workflow_id.clone()))
             .or_insert_with(|| Group {
@@ -78,18 +78,14 @@ fn group(rows: Vec<Listed>) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quell_sweep::Row;
 
-    fn listed(workflow_id: &str, workflow_type: &str, parent: Option<&str>) -> Listed {
-        Listed {
-            row: Row {
-                workflow_id: workflow_id.into(),
-                run_id: "r".into(),
-                workflow_type: workflow_type.into(),
-                parent_workflow_id: parent.map(str::to_owned),
-                ..Row::default()
-            },
-            task_queue: String::new(),
+    fn listed(workflow_id: &str, workflow_type: &str, parent: Option<&str>) -> Row {
+        Row {
+            workflow_id: workflow_id.into(),
+            run_id: "r".into(),
+            workflow_type: workflow_type.into(),
+            parent_workflow_id: parent.map(str::to_owned),
+            ..Row::default()
         }
     }
 

@@ -72,8 +72,7 @@ pub(crate) async fn run(ctx: &ActivityContext, main: &Namespace, input: &Confirm
                             first_empty_ms.get_or_insert(asked_ms);
                         }
                         open = u64::try_from(page.rows.len()).ok();
-                        let rows = page.rows.into_iter().map(|listed| listed.row).collect();
-                        confirm.on_look(now_ms, asked_ms, rows, page.next);
+                        confirm.on_look(now_ms, asked_ms, page.rows, page.next);
                     }
                     Answer::Look(_, Err(status)) => confirm.on_look_error(now_ms, call_error(&status)),
                     Answer::Describe(slot, reply) => confirm.on_describe(now_ms, slot, reply),

@@ -18,7 +18,7 @@ use super::receipt::JournalChunk;
 /// Lines of a chunk at most.
 const CHUNK_LINES: u64 = 5_000;
 /// How long a line waits for its chunk to fill: what a crash can lose.
-const CHUNK_AGE: Duration = Duration::from_secs(3);
+const CHUNK_AGE: Duration = Duration::from_secs(5);
 /// Tries of one write.
 const ATTEMPTS: u32 = 3;
 

@@ -30,20 +30,11 @@ use super::{
 /// Longest time of one call. Longer than any healthy answer, shorter than a heartbeat timeout.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// One listed execution.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Listed {
-    /// What the machines know of it.
-    pub(crate) row: Row,
-    /// Where its workflow tasks go.
-    pub(crate) task_queue: String,
-}
-
 /// One page of a listing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     /// Rows, newest first.
-    pub(crate) rows: Vec<Listed>,
+    pub(crate) rows: Vec<Row>,
     /// Where to go on; unset after the last page.
     pub(crate) next: Option<PageToken>,
 }
@@ -98,12 +89,7 @@ impl Namespace {
         let mut stub = self.client.connection().workflow_service();
         let answer = stub.list_workflow_executions(self.request(request)).await?.into_inner();
         let next = Some(answer.next_page_token).filter(|token| !token.is_empty()).map(PageToken);
-        let rows = answer
-            .executions
-            .into_iter()
-            .map(|info| Listed { task_queue: info.task_queue.clone(), row: row(info) })
-            .collect();
-        Ok(Page { rows, next })
+        Ok(Page { rows: answer.executions.into_iter().map(row).collect(), next })
     }
 
     /// The current run of a workflow id.

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use quell_api::{canceler::v1 as pb, r#type::v1::ExecutionRef, target::Filter};
-use quell_sweep::{PassKind, StartRange};
+use quell_sweep::{PassKind, Row, StartRange};
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::{
     convert::{count, timestamp},
-    namespace::{Listed, Namespace},
+    namespace::Namespace,
     query,
     spec::DEFAULT_MAX_AFFECTED,
 };
@@ -43,10 +43,10 @@ pub(crate) async fn run(main: &Namespace, filter: &Filter, sample_size: usize) -
     })
 }
 
-fn types(rows: &[Listed]) -> Vec<pb::TypeCount> {
+fn types(rows: &[Row]) -> Vec<pb::TypeCount> {
     let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
-    for listed in rows {
-        *counts.entry(&listed.row.workflow_type).or_default() += 1;
+    for row in rows {
+        *counts.entry(&row.workflow_type).or_default() += 1;
     }
     let mut types: Vec<_> =
         counts.into_iter().map(|(workflow_type, count)| pb::TypeCount { workflow_type: workflow_type.to_owned(), count }).collect();
@@ -54,8 +54,7 @@ fn types(rows: &[Listed]) -> Vec<pb::TypeCount> {
     types
 }
 
-fn reference(listed: Listed) -> ExecutionRef {
-    let row = listed.row;
+fn reference(row: Row) -> ExecutionRef {
     ExecutionRef {
         workflow_id: row.workflow_id,
         run_id: row.run_id,

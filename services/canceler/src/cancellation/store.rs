@@ -98,7 +98,7 @@ pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Rece
             error @ (WorkflowGetResultError::Failed(_)
             | WorkflowGetResultError::Cancelled { .. }
             | WorkflowGetResultError::Terminated { .. }
-            | WorkflowGetResultError::TimedOut { .. }),
+            | WorkflowGetResultError::TimedOut),
         ) => {
             tracing::warn!(cancellation_id = id, error = %error, "a cancellation ended without a receipt");
             let text = "its workflow was ended from outside, or failed: there is no receipt";

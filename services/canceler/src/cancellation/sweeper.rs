@@ -185,10 +185,7 @@ impl Sweeper<'_> {
 fn give(window: &mut Window, clock: Clock, answer: Answer) {
     let now_ms = clock.now_ms();
     match answer {
-        Answer::Page(Ok(page)) => {
-            let rows = page.rows.into_iter().map(|listed| listed.row).collect();
-            window.on_page(now_ms, rows, page.next);
-        }
+        Answer::Page(Ok(page)) => window.on_page(now_ms, page.rows, page.next),
         Answer::Page(Err(status)) => window.on_page_error(now_ms, call_error(&status)),
         Answer::Stop(slot, reply, took_us) => window.on_stop(now_ms, slot, reply, took_us),
         Answer::Describe(slot, reply) => window.on_describe(now_ms, slot, reply),
