@@ -18,18 +18,22 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn stop(address: &str, input: &StopBatchInput) -> Result<BatchReport, Error> {
     let mut client = BatchOperationServiceClient::new(channel(address)?);
     let stopped = BatchReport { job_id: input.job_id.clone(), state: BatchState::Stopped, ..BatchReport::default() };
+    let mut request = Request::new(GetBatchOperationRequest { job_id: input.job_id.clone() });
+    request.set_timeout(TIMEOUT);
+    // Before it is stopped: a stopped operation does not tell its figures any more.
+    let operation = match client.get_batch_operation(request).await {
+        Ok(described) => described.into_inner().operation.unwrap_or_default(),
+        Err(status) if status.code() == Code::NotFound => return Ok(stopped),
+        Err(status) => return Err(Error::from_peer("batch", &status)),
+    };
     let mut request =
         Request::new(StopBatchOperationRequest { job_id: input.job_id.clone(), reason: input.reason.clone() });
     request.set_timeout(TIMEOUT);
     match client.stop_batch_operation(request).await {
         Ok(_) => {}
-        Err(status) if status.code() == Code::NotFound => return Ok(stopped),
+        Err(status) if status.code() == Code::NotFound => {}
         Err(status) => return Err(Error::from_peer("batch", &status)),
     }
-    let mut request = Request::new(GetBatchOperationRequest { job_id: input.job_id.clone() });
-    request.set_timeout(TIMEOUT);
-    let described = client.get_batch_operation(request).await.map_err(|status| Error::from_peer("batch", &status))?;
-    let operation = described.into_inner().operation.unwrap_or_default();
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Ok(BatchReport {
         total: count(operation.total),

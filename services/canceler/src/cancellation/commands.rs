@@ -26,7 +26,7 @@ const NO_LIMIT: Duration = Duration::from_secs(30 * 86_400);
 /// Silence after which a worker counts as lost.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the batch service may be away before the cancellation goes on without it.
-const BATCH_AWAY: Duration = Duration::from_secs(30);
+const BATCH_AWAY: Duration = Duration::from_secs(15);
 /// How long the server's batch may take to be started, waiting for the namespace's one slot included.
 const BATCH_START: Duration = Duration::from_secs(60);
 /// How long it may take to be stopped.
@@ -123,6 +123,10 @@ pub(super) fn start(
         Command::RunWindow { pass, window, kind, range, spec } => {
             let input = WindowInput { task, reason: input.spec.reason.clone(), pass, window, kind, range, spec };
             Box::pin(async move {
+                // Cancelled before it began: it did nothing, and that is known.
+                if token.is_cancelled() {
+                    return Answered::Window(WindowOutput::default());
+                }
                 answered(ctx.execute_activity(CancelActivities::bulk_cancel_workflows, input, counted).await, Answered::Window)
             })
         }

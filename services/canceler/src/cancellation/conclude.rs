@@ -1,4 +1,4 @@
-//! What is looked up once, at the end: how many closed, and who kept starting. From visibility, so estimates for people.
+//! What is looked up once, at the end: how many closed, how many are open, and who kept starting. From visibility, so estimates for people.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,14 @@ const IDENTIFIED: usize = 5;
 /// Looks up what the receipt needs.
 pub(crate) async fn run(main: &Namespace, input: &ConcludeInput) -> Result<Conclusion, Status> {
     let closed = main.count(query::closed_since(&input.task.filter, input.since_ms)).await?;
+    let open = main.count(input.task.filter.open()).await?;
     let starters = if input.blockers {
         let page = main.list(query::started_since(&input.task.filter, input.since_ms), 1_000, None).await?;
         identify(main, page.rows).await
     } else {
         Vec::new()
     };
-    Ok(Conclusion { closed: Some(closed), starters })
+    Ok(Conclusion { closed: Some(closed), open: Some(open), starters })
 }
 
 /// Groups what started by type and parent, most frequent first, and finds out the identity of the most frequent.

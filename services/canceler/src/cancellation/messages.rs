@@ -189,6 +189,8 @@ pub struct ConcludeInput {
 pub struct Conclusion {
     /// Executions in scope that closed since then, ours included.
     pub closed: Option<u64>,
+    /// Executions in scope that are open.
+    pub open: Option<u64>,
     /// Who started executions since then, most frequent first.
     pub starters: Vec<Starter>,
 }

@@ -29,10 +29,10 @@ pub(crate) fn batch(filter: &Filter, fence_ms: u64) -> String {
     filter.with(&format!("StartTime < {} AND {OPEN}", query_time(fence_ms)))
 }
 
-/// What closed since then, whoever closed it.
+/// What closed since then, whoever closed it. SQL stores take what is open for closed in the year 9999, so both is asked.
 #[must_use]
 pub(crate) fn closed_since(filter: &Filter, since_ms: u64) -> String {
-    filter.with(&format!("CloseTime >= {}", query_time(since_ms)))
+    filter.with(&format!("CloseTime >= {} AND CloseTime IS NOT NULL", query_time(since_ms)))
 }
 
 /// What started since then, open or closed.

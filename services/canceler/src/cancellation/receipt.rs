@@ -2,7 +2,7 @@
 //! result. It is a lasting record: fields have defaults, and names are only ever added.
 
 use quell_api::{canceler::v1 as pb, r#type::v1::ExecutionRef};
-use quell_sweep::{Outcome, Phase, QuiesceStatus, Starter, Verdict, Why};
+use quell_sweep::{BatchState, Outcome, Phase, QuiesceStatus, Starter, Verdict, Why};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -165,6 +165,9 @@ impl Receipt {
                 "a worker was lost in the middle of a window: up to {} stops that were done are not counted in stopped",
                 totals.uncounted
             ));
+        }
+        if self.outcome.batch.as_ref().is_some_and(|batch| batch.state == BatchState::Stopped) {
+            warnings.push("the server's batch was stopped; what its worker had at hand may still end for some seconds".to_owned());
         }
         let stale = self.outcome.stale.len();
         if stale > 0 {

@@ -4,7 +4,7 @@
 //! misses steps, never the last one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,6 +27,30 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type Seen = Option<Result<pb::Cancellation, Status>>;
+
+/// How fast what is open becomes less: the rate where it is not we who stop it.
+#[derive(Debug, Default)]
+struct Fall(VecDeque<(Instant, u64)>);
+
+impl Fall {
+    fn note(&mut self, open: Option<u64>) {
+        let Some(open) = open else { return };
+        self.0.push_back((Instant::now(), open));
+        while self.0.len() > 4 {
+            self.0.pop_front();
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn per_second(&self) -> f64 {
+        match (self.0.front(), self.0.back()) {
+            (Some((from, before)), Some((to, after))) if to > from => {
+                before.saturating_sub(*after) as f64 / to.duration_since(*from).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+}
 
 /// Reads cancellations and tells watchers.
 #[derive(Clone)]
@@ -104,6 +128,7 @@ impl Watchers {
         let mut last: Option<View> = None;
         let mut good_at = Instant::now();
         let mut counted_at: Option<Instant> = None;
+        let mut fall = Fall::default();
         loop {
             tick.tick().await;
             if self.leave_if_alone(id, sender) {
@@ -118,8 +143,12 @@ impl Watchers {
                     if !view.ended && counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
                         view.open = self.count(&view).await.or(view.open);
                         counted_at = Some(Instant::now());
+                        fall.note(view.open);
                     } else if !view.ended {
                         view.open = last.as_ref().and_then(|last| last.open).or(view.open);
+                    }
+                    if view.rate <= 0.0 && !view.ended {
+                        view.rate = fall.per_second();
                     }
                     let told = view.to_proto(true);
                     last = Some(view);

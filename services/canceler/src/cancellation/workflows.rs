@@ -100,10 +100,11 @@ impl BulkCancelWorkflow {
             let stopped = stop_heard;
             let mut answer = first_of(&mut running).boxed_local().fuse();
             let mut stop = stop_reason(ctx, stopped).boxed_local().fuse();
+            // The end comes first: a command that has not been polled yet is then not begun at all.
             let woken = temporalio_sdk::workflows::select! {
-                (id, answered) = answer => Woken::Answer(id, Box::new(answered)),
                 reason = stop => Woken::Stop(reason),
                 _ = deadline => Woken::Deadline,
+                (id, answered) = answer => Woken::Answer(id, Box::new(answered)),
             };
             drop((answer, stop));
             match woken {
@@ -131,7 +132,9 @@ impl BulkCancelWorkflow {
 
         let conclusion = conclude(ctx, &input, &outcome, &mut ledger).await;
         let end_ms = now_ms(ctx);
-        publish(ctx, &campaign, &ledger, Some(end_ms))?;
+        // None visible is what a clean end means; a count in between could only be older.
+        let open = conclusion.open.filter(|_| outcome.verdict != Verdict::Clean);
+        publish(ctx, &campaign, &ledger, Some((end_ms, open)))?;
         Ok(Receipt::build(&input, outcome, ledger, conclusion, end_ms))
     }
 
@@ -180,24 +183,24 @@ async fn stop_reason(ctx: &WorkflowContext<BulkCancelWorkflow>, heard: bool) -> 
     }
 }
 
-/// Writes where it is into the state and the memo, when there is news.
+/// Writes where it is into the state and the memo, when there is news; at the end with when that was, and what is open then.
 fn publish(
     ctx: &WorkflowContext<BulkCancelWorkflow>,
     campaign: &Campaign,
     ledger: &Ledger,
-    end_ms: Option<u64>,
+    end: Option<(u64, Option<u64>)>,
 ) -> WorkflowResult<()> {
     let progress = campaign.progress();
     // The end is published once the conclusion is there: whoever sees a verdict can read the receipt.
-    let verdict = campaign.outcome().filter(|_| end_ms.is_some()).map(|outcome| outcome.verdict);
+    let verdict = campaign.outcome().filter(|_| end.is_some()).map(|outcome| outcome.verdict);
     let standing = Standing {
         start_ms: ledger.start_ms,
-        end_ms: end_ms.unwrap_or(0),
+        end_ms: end.map_or(0, |(end_ms, _)| end_ms),
         phase: progress.phase,
         verdict,
         passes: progress.pass,
         counts: progress.totals.counts,
-        open: (progress.pass > 0).then_some(progress.open),
+        open: end.and_then(|(_, open)| open).or((progress.pass > 0).then_some(progress.open)),
         first_zero_ms: ledger.first_zero_ms,
     };
     if ctx.state(|state| state.standing == standing) {

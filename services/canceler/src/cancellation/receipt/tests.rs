@@ -55,7 +55,7 @@ fn receipt(verdict: Verdict, why: Why) -> pb::Receipt {
         warnings: vec!["one".into(), "two".into()],
         ..Ledger::default()
     };
-    let conclusion = Conclusion { closed: Some(12), starters: Vec::new() };
+    let conclusion = Conclusion { closed: Some(12), ..Conclusion::default() };
     Receipt::build(&input(), outcome(verdict, why), ledger, conclusion, 3_000).to_proto()
 }
 
