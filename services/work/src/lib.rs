@@ -44,8 +44,14 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     Ok(Service { grpc, registry })
 }
 
-/// Made for many small workflows: leaves sleep in the cache until they are stopped, and a spawner in line for
-/// its admission holds a workflow task and a local activity.
+/// Made for many small workflows: leaves sleep in the cache until they are stopped, a spawner in line for its admission holds a
+/// workflow task and a local activity, and five pollers alone would hold the growth to 50 workflows a second.
 fn tuning() -> QueueTuning {
-    QueueTuning { workflow_tasks: 300, local_activities: 200, cached_workflows: 4_000, ..QueueTuning::default() }
+    QueueTuning {
+        workflow_tasks: 300,
+        workflow_pollers: 20,
+        local_activities: 200,
+        cached_workflows: 4_000,
+        ..QueueTuning::default()
+    }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::WorkerOptions;
 use temporalio_sdk::activities::{ActivityDefinitions, ActivityImplementer};
+use temporalio_sdk::runtime::PollerBehavior;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
 use temporalio_sdk::workflows::WorkflowImplementation;
 
@@ -36,6 +37,9 @@ pub struct QueueTuning {
     pub local_activities: usize,
     /// Workflow tasks at once (default 100).
     pub workflow_tasks: usize,
+    /// Polls for workflow tasks at once (default 5), half of them for workflows that are not in memory: a poll takes one task,
+    /// so the first tasks of new workflows come no faster than those polls go round.
+    pub workflow_pollers: usize,
     /// Workflows kept in memory between tasks (default 1000); a larger one replays less.
     pub cached_workflows: usize,
     /// Longest pause between two heartbeats that reach the server (default 500 ms). The SDK's own is 0.8 of the heartbeat
@@ -51,6 +55,7 @@ impl Default for QueueTuning {
             activities: 100,
             local_activities: 100,
             workflow_tasks: 100,
+            workflow_pollers: 5,
             cached_workflows: 1000,
             heartbeat_throttle: Duration::from_millis(500),
             activities_per_second: None,
@@ -272,6 +277,8 @@ fn options(queue: &str, tuning: &QueueTuning) -> WorkerOptions {
         .build();
     WorkerOptions::new(queue)
         .tuner(slots)
+        .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(tuning.workflow_pollers.max(2)))
+        .nonsticky_to_sticky_poll_ratio(0.5)
         .max_cached_workflows(tuning.cached_workflows)
         .max_heartbeat_throttle_interval(tuning.heartbeat_throttle)
         .default_heartbeat_throttle_interval(tuning.heartbeat_throttle)

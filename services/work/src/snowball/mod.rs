@@ -8,7 +8,7 @@
 //! Two limits of Temporal stand in the way of size: a history of 51,200 events, and 2,000 pending children of one
 //! workflow. The usual answer to the first, continue-as-new, does not work for a parent: the server applies the parent
 //! close policy whenever a *run* closes, so a parent that continues as new kills its own children
-//! (temporalio/temporal issues 373 and 3666; `tests/continue_as_new.rs` shows it on a real server). So the shape
+//! (temporalio/temporal issues 373 and 3666; `tests/live.rs` shows it on a real server). So the shape
 //! carries the size: [`plan`] never gives a node more than [`plan::MAX_CHILDREN`] children and puts helper
 //! spawners in between where the spec asks for more. A node's history then has a bound that follows from its own
 //! children alone, whatever the size of the tree; 2,000,000 is a matter of time. Continue-as-new remains where it is safe:

@@ -58,9 +58,10 @@ impl CancelableWorkflow {
             }
             std::future::pending::<Infallible>().await
         };
+        // In this order: a token that is cancelled while the workflow is polled wakes nobody, so whoever listens to it comes after.
         let ended = select! {
-            ended = spawner.run(order).fuse() => ended?,
             never = signal.fuse() => match never {},
+            ended = spawner.run(order).fuse() => ended?,
         };
         match ended {
             Ended::Complete(children) => Ok(SnowballResult { children, cancel: ctx.state(|state| state.cancel.clone()) }),
