@@ -1,0 +1,61 @@
+//! Histories of real runs replay with today's code: a change that would break workflows in flight fails here.
+//!
+//! The histories were recorded by `tests/live.rs` (`record_histories`) from a dev server 1.29.1. Record new ones beside
+//! the old when workflow code changes on purpose (and is patched); never replace them.
+
+use std::path::Path;
+
+use quell_work::{
+    snowball::{CancelableWorkflow, ChildWorkflow},
+    source::Gate,
+};
+use temporalio_client::WorkflowHistory;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+
+fn replayer() -> WorkflowReplayer {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<CancelableWorkflow>()
+        .unwrap()
+        .register_workflow::<ChildWorkflow>()
+        .unwrap()
+        .register_workflow::<Gate>()
+        .unwrap();
+    WorkflowReplayer::new(options.build()).unwrap()
+}
+
+fn histories() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
+    let mut all: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect();
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recorded_history_replays() {
+    let histories = histories();
+    assert!(histories.len() >= 6, "{}", histories.len());
+    for (name, json) in histories {
+        let history = WorkflowHistory::from_json(json.as_bytes()).unwrap();
+        let result = replayer().replay_workflow(history).await.unwrap();
+        assert!(result.replay_failure.is_none(), "{name}: {:?}", result.replay_failure);
+    }
+}
+
+/// The check itself works: a history in which another child was started does not replay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_history_does_not_replay() {
+    let (_, json) = histories().into_iter().find(|(name, _)| name == "root-completed").unwrap();
+    let changed = json.replace("-0\"", "-7\"");
+    assert_ne!(changed, json);
+    let history = WorkflowHistory::from_json(changed.as_bytes()).unwrap();
+    let failed = match replayer().replay_workflow(history).await {
+        Ok(result) => result.replay_failure.is_some(),
+        Err(_) => true,
+    };
+    assert!(failed);
+}
