@@ -102,9 +102,10 @@ impl Api {
             refused => match (self.server.describe(&id).await?, refused) {
                 (Some(first), _) => first_answer(first, kind, query),
                 (None, Ok(Started::SlotTaken)) => Err(self.slot_taken().await),
-                (None, Ok(Started::Taken | Started::Exists)) => Err(Error::Aborted {
-                    reason: Reason::Conflict,
-                    message: format!("{RESOURCE} {id:?} ended meanwhile"),
+                // The id is a workflow's that is no batch operation.
+                (None, Ok(Started::Taken | Started::Exists)) => Err(Error::AlreadyExists {
+                    kind: "workflow execution",
+                    name: id,
                 }),
                 (None, Err(error)) => Err(error),
             },

@@ -112,12 +112,17 @@ pub(crate) async fn start_once(
                 }
                 wait = (wait * 2).min(SLOT_WAIT_MAX);
             }
-            // "Exists", and an answer that was lost: the next look tells what became of it.
+            // A rival attempt of ours was faster; or the id is a workflow's that is no batch operation, for ever.
             Ok(Started::Exists) => {
-                if attempt.pause(SLOT_WAIT).await && server.describe(&request.job_id).await?.is_none() {
-                    return Err(Stop::Told);
+                if server.describe(&request.job_id).await?.is_none() {
+                    let name = request.job_id.clone();
+                    return Err(Stop::Failed(Error::AlreadyExists {
+                        kind: "workflow execution",
+                        name,
+                    }));
                 }
             }
+            // Also when an answer was lost: the next look tells what became of it.
             Err(error) if error.is_retryable() => {
                 tracing::warn!(job_id = request.job_id, %error, "start of the batch operation is in doubt, looking again");
                 if attempt.pause(SLOT_WAIT).await {

@@ -125,6 +125,16 @@ async fn a_malformed_query_never_becomes_a_job() {
     assert_eq!(failure.type_name(), Some("INVALID_ARGUMENT"));
 }
 
+#[tokio::test]
+async fn the_id_of_an_ordinary_workflow_is_refused() {
+    let server = Fake::default();
+    server.world().workflows.push("mine".to_owned());
+    let Err(Stop::Failed(error)) = start_once(&server, &Scripted::new(|_| false), &request(), &progress()).await else {
+        panic!("it must fail");
+    };
+    assert_eq!(error.reason(), Reason::AlreadyExists);
+}
+
 #[test]
 fn an_unreachable_server_is_tried_again() {
     let ActivityError::Application(failure) = failure(&unavailable()) else {

@@ -24,6 +24,8 @@ struct World {
     starts: u32,
     stops: Vec<String>,
     counts: Vec<String>,
+    /// Ids of ordinary workflows.
+    workflows: Vec<String>,
     /// The next Start takes the job, and its answer is lost.
     lose_answer: bool,
     invalid: Option<String>,
@@ -104,7 +106,7 @@ impl JobServer for Fake {
         if world.jobs.values().any(Job::is_running) {
             return Ok(Started::SlotTaken);
         }
-        if world.jobs.contains_key(&new.id) {
+        if world.jobs.contains_key(&new.id) || world.workflows.contains(&new.id) {
             return Ok(Started::Exists);
         }
         world.clock += 1;
