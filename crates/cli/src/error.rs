@@ -22,6 +22,9 @@ pub enum Error {
     /// No free port was found.
     #[error("no free TCP port on 127.0.0.1: {0}")]
     Ports(String),
+    /// Ports that were asked for are taken.
+    #[error("{0}; something else runs there (--free-ports takes other ports)")]
+    TakenPorts(String),
     /// A child process could not be started.
     #[error("{name} could not be started: {source}")]
     Spawn {

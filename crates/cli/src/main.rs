@@ -11,7 +11,12 @@ fn main() -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => ExitCode::from(runtime.block_on(commands::run(cli))),
+        Ok(runtime) => {
+            let code = runtime.block_on(commands::run(cli));
+            // An interrupted build of the services must not hold the process back.
+            runtime.shutdown_background();
+            ExitCode::from(code)
+        }
         Err(error) => {
             eprintln!("quell: no async runtime: {error}");
             ExitCode::from(quell_cli::exit::FAILED)

@@ -55,7 +55,7 @@ pub(super) struct DemoArgs {
 pub(super) async fn run(ui: Ui, args: DemoArgs) -> Result<u8, Failure> {
     let mut asked = Interrupts::new()?;
     let started = Instant::now();
-    ui.line("starting a mesh of its own: Temporal, Jaeger, work, canceler, batch");
+    ui.line("starting a mesh of its own on free ports");
     let jaeger = if args.no_jaeger {
         JaegerWish::No
     } else {

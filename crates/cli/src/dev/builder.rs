@@ -288,7 +288,7 @@ impl DevMeshBuilder {
         let taken = taken.filter(|(_, port)| crate::ports::in_use(*port));
         let taken: Vec<String> = taken.map(|(part, port)| format!("{port} ({part}) is in use")).collect();
         if must_be_free && !taken.is_empty() {
-            return Err(Error::Ports(taken.join(", ")));
+            return Err(Error::TakenPorts(taken.join(", ")));
         }
         Ok(ports)
     }

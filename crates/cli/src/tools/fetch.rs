@@ -105,9 +105,7 @@ impl<'a> GoBuild<'a> {
     /// `go` with the settings of every build here: static, and smaller by the symbols nobody reads.
     fn go(verb: &str) -> Command {
         let mut go = Command::new("go");
-        go.arg(verb)
-            .args(["-trimpath", "-ldflags=-s -w"])
-            .env("CGO_ENABLED", "0");
+        go.args([verb, "-ldflags=-s -w"]).env("CGO_ENABLED", "0");
         go
     }
 
@@ -136,6 +134,8 @@ impl<'a> GoBuild<'a> {
         let copy = staging.join("source");
         copy_tree(&source, &copy).map_err(|error| format!("cannot copy {}: {error}", source.display()))?;
         let mut build = Self::go("build");
+        // Without the copy's path in it a second build finds the first one's objects in go's cache.
+        build.arg("-trimpath");
         build
             .arg("-o")
             .arg(staging.join(tool.name))
