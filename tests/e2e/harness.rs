@@ -138,7 +138,7 @@ fn quell_binary(binaries: &ServiceBinaries) -> Result<PathBuf, String> {
         let mut build = Command::new(cargo);
         build
             .args(["build", "--quiet", "--bin", "quell"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
             .stdin(Stdio::null());
         if folder.ends_with("release") {
             build.arg("--release");

@@ -3,27 +3,25 @@
 
 use crate::{
     harness::{Mesh, mesh, unique},
-    poll::{LONG, SOON, eventually},
+    poll::{LONG, SOON, eventually, when},
 };
 use quell_mesh::{
-    NamespaceClient, PayloadStore,
+    Home, NamespaceClient, PayloadStore, QueueTuning, Registry,
     config::{self, Settings, Sources},
+    worker::manager::{DrainReport, Manager},
 };
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use temporalio_client::{
-    Client, WorkflowDescribeOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowStartOptions,
-    errors::WorkflowGetResultError,
-};
-use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_client::{WorkflowDescribeOptions, WorkflowGetResultOptions, WorkflowStartOptions};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, Runtime, Worker, WorkerOptions, WorkflowContext, WorkflowResult,
+    ActivityOptions, WorkflowContext, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// The limit of Temporal for one payload.
 const TEMPORALS_LIMIT: usize = 2 << 20;
@@ -96,40 +94,42 @@ fn settings(mesh: &Mesh, store: &Path) -> Settings {
     .settings
 }
 
-async fn client(mesh: &Mesh, store: &Path) -> Client {
-    let settings = settings(mesh, store);
+fn client(settings: &Settings) -> NamespaceClient {
     let payloads = PayloadStore::open(&settings.payload).expect("the store can be opened");
-    NamespaceClient::new(settings.main, "e2e-payloads", payloads.codec())
-        .connected()
-        .await
+    NamespaceClient::new(settings.main.clone(), "e2e-payloads", payloads.codec())
 }
 
-/// A worker of the test's own; it ends with the runtime's test.
+/// A worker of the test's own, with the life that every service's worker has.
 struct Running {
-    shutdown: Box<dyn Fn() + Send + Sync>,
-    run: JoinHandle<Result<(), String>>,
+    drain: CancellationToken,
+    run: JoinHandle<DrainReport>,
 }
 
 impl Running {
-    fn start(client: &Client, options: WorkerOptions) -> Self {
-        let runtime = Runtime::from_current_tokio(Default::default()).expect("a runtime");
-        let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
-        let shutdown = Box::new(worker.shutdown_handle());
-        let handle = tokio::runtime::Handle::current();
-        // `run` is not Send: one blocking thread drives it.
-        let run = tokio::task::spawn_blocking(move || {
-            let ran = handle.block_on(worker.run()).map_err(|error| format!("{error:?}"));
-            drop(runtime);
-            ran
-        });
-        Self { shutdown, run }
+    fn start(settings: &Settings, client: &NamespaceClient, registry: Registry) -> Self {
+        let manager =
+            Manager::new(registry, &[], client, client, "e2e-payloads", &settings.worker).expect("no mistakes");
+        let drain = CancellationToken::new();
+        let run = manager.run(drain.clone());
+        Self {
+            drain,
+            run: tokio::spawn(async { run.await.expect("the SDK's runtime can be made") }),
+        }
     }
 
     async fn stop(self) {
-        (self.shutdown)();
-        let ended = tokio::time::timeout(SOON, self.run).await.expect("the worker ends");
-        ended.expect("the worker did not panic").expect("the worker ends well");
+        self.drain.cancel();
+        let report = tokio::time::timeout(SOON, self.run)
+            .await
+            .expect("the worker ends")
+            .expect("and does not panic");
+        assert!(report.is_clean(), "{report:?}");
     }
+}
+
+/// A queue of the main namespace, with nothing on it yet.
+fn queue(name: &str) -> Registry {
+    Registry::new().queue(name, Home::Main, QueueTuning::default())
 }
 
 fn stored(folder: &Path) -> Vec<PathBuf> {
@@ -151,18 +151,16 @@ fn stored(folder: &Path) -> Vec<PathBuf> {
 async fn payloads_of_1_5_and_30_mb_go_through() {
     let mesh = mesh().await;
     let store = mesh.folder("payloads-large");
-    let client = client(&mesh, &store).await;
-    let queue = unique("echo");
-    let options = WorkerOptions::new(queue.clone())
-        .register_workflow::<Echo>()
-        .unwrap()
-        .register_activities(Activities)
-        .build();
-    let worker = Running::start(&client, options);
+    let settings = settings(&mesh, &store);
+    let connection = client(&settings);
+    let name = unique("echo");
+    let registry = queue(&name).workflow::<Echo>(&name).activities(&name, Activities);
+    let worker = Running::start(&settings, &connection, registry);
+    let client = connection.connected().await;
     for megabytes in [1, 5, 30] {
         let text = format!("{megabytes}:").repeat((megabytes << 20) / 2);
         let id = unique("echo");
-        let start = WorkflowStartOptions::new(queue.clone(), id.clone()).build();
+        let start = WorkflowStartOptions::new(name.clone(), id.clone()).build();
         let workflow = client.start_workflow(Echo::run, text.clone(), start).await.unwrap();
         let result = tokio::time::timeout(LONG, workflow.get_result(WorkflowGetResultOptions::default())).await;
         let result = result.expect("the workflow ends").expect("the workflow succeeds");
@@ -187,75 +185,106 @@ async fn payloads_of_1_5_and_30_mb_go_through() {
     worker.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_corrupt_or_missing_payload_fails_clearly_and_is_not_retried() {
-    let mesh = mesh().await;
-    for (what, reason) in [("corrupt", "PAYLOAD_CORRUPT"), ("missing", "PAYLOAD_MISSING")] {
-        let store = mesh.folder(&format!("payloads-{what}"));
-        let client = client(&mesh, &store).await;
-        let (queue, activity_queue) = (unique("hand-over"), unique("measure"));
-        let workflows = WorkerOptions::new(queue.clone())
-            .register_workflow::<HandOver>()
-            .unwrap()
-            .build();
-        let workflows = Running::start(&client, workflows);
-        let id = unique("hand-over");
-        let input = (3 * TEMPORALS_LIMIT as u64, activity_queue.clone());
-        let start = WorkflowStartOptions::new(queue, id).build();
-        let workflow = client.start_workflow(HandOver::run, input, start).await.unwrap();
-        let blob = eventually(
-            SOON,
-            "the activity's input is stored, and the activity scheduled",
-            async || {
-                let described = workflow
-                    .describe(WorkflowDescribeOptions::default())
-                    .await
-                    .map_err(|error| error.to_string())?;
-                if described.raw().pending_activities.is_empty() {
-                    return Err("not scheduled yet".to_owned());
-                }
-                let files = stored(&store);
-                if let [blob] = files.as_slice() {
-                    Ok(blob.clone())
-                } else {
-                    Err(format!("{files:?}"))
-                }
-            },
-        )
-        .await;
-        if what == "missing" {
-            std::fs::remove_file(&blob).unwrap();
-        } else {
-            let mut bytes = std::fs::read(&blob).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            std::fs::write(&blob, bytes).unwrap();
-        }
-        let activities = WorkerOptions::new(activity_queue)
-            .register_activities(Activities)
-            .build();
-        let activities = Running::start(&client, activities);
+/// Spoils a stored payload in one of two ways, and gives back what it was.
+fn spoil(what: &str, blob: &Path) -> Vec<u8> {
+    let whole = std::fs::read(blob).expect("the payload is stored");
+    if what == "missing" {
+        std::fs::remove_file(blob).expect("it can be removed");
+    } else {
+        let mut bytes = whole.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(blob, bytes).expect("it can be changed");
+    }
+    whole
+}
 
-        let result = tokio::time::timeout(LONG, workflow.get_result(WorkflowGetResultOptions::default())).await;
-        let error = result
-            .unwrap_or_else(|_| panic!("a {what} payload is retried for ever"))
-            .expect_err("it cannot succeed");
-        assert!(matches!(error, WorkflowGetResultError::Failed { .. }), "{error:?}");
-        assert!(
-            format!("{error:?}").contains(reason),
-            "a {what} payload is not named: {error:?}"
-        );
-        let events = workflow
-            .fetch_history(WorkflowFetchHistoryOptions::default())
-            .into_events()
+/// What a spoilt payload is called.
+const SPOILT: [(&str, &str); 2] = [("corrupt", "PAYLOAD_CORRUPT"), ("missing", "PAYLOAD_MISSING")];
+
+/// The SDK answers an input that cannot be decoded with a failure that the activity's retry policy may repeat. So the failure
+/// must say what is wrong where an operator looks, and a payload that is repaired must let the work go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spoilt_input_is_named_at_the_activity_and_works_once_repaired() {
+    let mesh = mesh().await;
+    for (what, reason) in SPOILT {
+        let store = mesh.folder(&format!("payloads-{what}"));
+        let settings = settings(&mesh, &store);
+        let connection = client(&settings);
+        let (name, activity_queue) = (unique("hand-over"), unique("measure"));
+        let workflows = Running::start(&settings, &connection, queue(&name).workflow::<HandOver>(&name));
+        let client = connection.connected().await;
+        let size = 3 * TEMPORALS_LIMIT as u64;
+        let start = WorkflowStartOptions::new(name, unique("hand-over")).build();
+        let workflow = client
+            .start_workflow(HandOver::run, (size, activity_queue.clone()), start)
             .await
             .unwrap();
-        let attempts = events.iter().filter_map(|event| match event.attributes.as_ref() {
-            Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started.attempt),
-            _ => None,
-        });
-        assert_eq!(attempts.collect::<Vec<_>>(), [1], "retrying cannot help");
+        let pending = async || {
+            let described = workflow.describe(WorkflowDescribeOptions::default()).await;
+            let activities = described
+                .map_err(|error| error.to_string())?
+                .raw()
+                .pending_activities
+                .clone();
+            activities
+                .into_iter()
+                .next()
+                .ok_or_else(|| "no activity is pending".to_owned())
+        };
+        let blob = eventually(SOON, "the activity is scheduled, its input stored", async || {
+            pending().await?;
+            let files = stored(&store);
+            if let [blob] = files.as_slice() {
+                Ok(blob.clone())
+            } else {
+                Err(format!("{files:?}"))
+            }
+        })
+        .await;
+        let whole = spoil(what, &blob);
+        let registry = queue(&activity_queue).activities(&activity_queue, Activities);
+        let activities = Running::start(&settings, &connection, registry);
+
+        eventually(SOON, &format!("the activity's failure says {reason}"), async || {
+            let failure = pending().await?.last_failure.ok_or("it has not failed yet")?;
+            when(failure.message.contains(reason), || failure.message.clone())
+        })
+        .await;
+        std::fs::write(&blob, whole).unwrap();
+        let result = tokio::time::timeout(LONG, workflow.get_result(WorkflowGetResultOptions::default())).await;
+        assert_eq!(result.expect("the workflow ends").expect("the workflow succeeds"), size);
         activities.stop().await;
         workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spoilt_result_is_an_error_for_its_caller_at_once() {
+    let mesh = mesh().await;
+    for (what, reason) in SPOILT {
+        let store = mesh.folder(&format!("payloads-result-{what}"));
+        let settings = settings(&mesh, &store);
+        let connection = client(&settings);
+        let name = unique("echo");
+        let registry = queue(&name).workflow::<Echo>(&name).activities(&name, Activities);
+        let worker = Running::start(&settings, &connection, registry);
+        let client = connection.connected().await;
+        let start = WorkflowStartOptions::new(name.clone(), unique("echo")).build();
+        let workflow = client
+            .start_workflow(Echo::run, "x".repeat(TEMPORALS_LIMIT), start)
+            .await
+            .unwrap();
+        workflow
+            .get_result(WorkflowGetResultOptions::default())
+            .await
+            .expect("it is whole at first");
+        for blob in stored(&store) {
+            spoil(what, &blob);
+        }
+        let result = tokio::time::timeout(SOON, workflow.get_result(WorkflowGetResultOptions::default())).await;
+        let error = result.expect("no retry can help").expect_err("it is spoilt");
+        assert!(format!("{error:?}").contains(reason), "{error:?}");
+        worker.stop().await;
     }
 }

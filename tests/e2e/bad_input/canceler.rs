@@ -1,0 +1,226 @@
+//! Bad input for the canceler service.
+
+use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
+use crate::cancel::{millis, workload};
+use quell_api::canceler::v1::{
+    CancellationSpec, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, PreviewCancellationRequest,
+    StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
+    cancellation_service_client::CancellationServiceClient,
+};
+
+pub(super) fn cancellations(table: &mut Table, mark: &str) {
+    preview(table, mark);
+    start(table, mark);
+    for (what, cancellation_id) in bad_ids() {
+        let fields = ["cancellation_id"];
+        let request = GetCancellationRequest {
+            cancellation_id: cancellation_id.clone(),
+        };
+        table.line(
+            "quell.canceler.v1.CancellationService/GetCancellation",
+            what,
+            &fields,
+            |to| async {
+                CancellationServiceClient::new(to.canceler)
+                    .get_cancellation(request)
+                    .await
+                    .map(drop)
+            },
+        );
+        let request = WatchCancellationRequest {
+            cancellation_id: cancellation_id.clone(),
+        };
+        table.line(
+            "quell.canceler.v1.CancellationService/WatchCancellation",
+            what,
+            &fields,
+            |to| async {
+                let mut client = CancellationServiceClient::new(to.canceler);
+                client
+                    .watch_cancellation(request)
+                    .await?
+                    .into_inner()
+                    .message()
+                    .await
+                    .map(drop)
+            },
+        );
+        let request = GetReceiptRequest {
+            cancellation_id: cancellation_id.clone(),
+        };
+        table.line(
+            "quell.canceler.v1.CancellationService/GetReceipt",
+            what,
+            &fields,
+            |to| async {
+                CancellationServiceClient::new(to.canceler)
+                    .get_receipt(request)
+                    .await
+                    .map(drop)
+            },
+        );
+        let request = StopCancellationRequest {
+            cancellation_id,
+            reason: "x".repeat(501),
+        };
+        let fields = ["cancellation_id", "reason"];
+        table.line(
+            "quell.canceler.v1.CancellationService/StopCancellation",
+            what,
+            &fields,
+            |to| async {
+                CancellationServiceClient::new(to.canceler)
+                    .stop_cancellation(request)
+                    .await
+                    .map(drop)
+            },
+        );
+    }
+    for (what, page_size, page_token, field) in bad_pages() {
+        let request = ListCancellationsRequest { page_size, page_token };
+        table.line(
+            "quell.canceler.v1.CancellationService/ListCancellations",
+            what,
+            &[field],
+            |to| async {
+                CancellationServiceClient::new(to.canceler)
+                    .list_cancellations(request)
+                    .await
+                    .map(drop)
+            },
+        );
+    }
+}
+
+fn preview(table: &mut Table, mark: &str) {
+    let mut line = |what: String, fields: &[&str], request: PreviewCancellationRequest| {
+        table.line(
+            "quell.canceler.v1.CancellationService/PreviewCancellation",
+            what,
+            fields,
+            |to| async {
+                CancellationServiceClient::new(to.canceler)
+                    .preview_cancellation(request)
+                    .await
+                    .map(drop)
+            },
+        );
+    };
+    for (what, target, field) in bad_targets() {
+        let at_fault = format!("target{field}");
+        line(
+            what.clone(),
+            &[&at_fault],
+            PreviewCancellationRequest { target, sample_size: 0 },
+        );
+    }
+    for sample_size in [-1, 101, i32::MAX, i32::MIN] {
+        let request = PreviewCancellationRequest {
+            target: workload(mark),
+            sample_size,
+        };
+        line(format!("a sample of {sample_size}"), &["sample_size"], request);
+    }
+    let request = PreviewCancellationRequest {
+        target: None,
+        sample_size: -1,
+    };
+    line("everything at once".to_owned(), &["sample_size", "target"], request);
+}
+
+fn start(table: &mut Table, mark: &str) {
+    let mut line = |what: String, fields: &[&str], request: StartCancellationRequest| {
+        table.line(
+            "quell.canceler.v1.CancellationService/StartCancellation",
+            what,
+            fields,
+            |to| async {
+                CancellationServiceClient::new(to.canceler)
+                    .start_cancellation(request)
+                    .await
+                    .map(drop)
+            },
+        );
+    };
+    let with = |spec| StartCancellationRequest {
+        spec: Some(spec),
+        request_id: mark.to_owned(),
+        validate_only: false,
+    };
+    let good = CancellationSpec {
+        target: workload(mark),
+        reason: "a test".to_owned(),
+        ..Default::default()
+    };
+    for (what, target, field) in bad_targets() {
+        let request = with(CancellationSpec { target, ..good.clone() });
+        let at_fault = format!("spec.target{field}");
+        line(what.clone(), &[&at_fault], request.clone());
+        let validated = StartCancellationRequest {
+            validate_only: true,
+            ..request
+        };
+        line(format!("{what}, only validated"), &[&at_fault], validated);
+    }
+    for (what, duration) in bad_durations() {
+        let duration = Some(duration);
+        let spec = CancellationSpec {
+            deadline: duration,
+            confirm_timeout: duration,
+            confirm_poll: duration,
+            ..good.clone()
+        };
+        line(
+            what.to_owned(),
+            &["spec.confirm_poll", "spec.confirm_timeout", "spec.deadline"],
+            with(spec),
+        );
+    }
+    for (what, reason) in [
+        ("blank", "  ".to_owned()),
+        ("huge", "x".repeat(1_000_000)),
+        ("broken", "a\nb".to_owned()),
+    ] {
+        line(
+            format!("a {what} reason"),
+            &["spec.reason"],
+            with(CancellationSpec { reason, ..good.clone() }),
+        );
+    }
+    let without_spec = StartCancellationRequest {
+        spec: None,
+        request_id: mark.to_owned(),
+        validate_only: false,
+    };
+    line("no spec".to_owned(), &["spec"], without_spec);
+    let everything = StartCancellationRequest {
+        spec: Some(CancellationSpec {
+            target: workload("a\"b"),
+            reason: String::new(),
+            engine: 99,
+            max_affected: -1,
+            concurrency: 751,
+            quiesce: None,
+            require_quiesce: false,
+            deadline: millis(1),
+            looks: 1,
+            confirm_timeout: millis(-5_000),
+            confirm_poll: millis(10),
+        }),
+        request_id: "not/an/id".to_owned(),
+        validate_only: false,
+    };
+    let fields = [
+        "request_id",
+        "spec.concurrency",
+        "spec.confirm_poll",
+        "spec.confirm_timeout",
+        "spec.deadline",
+        "spec.engine",
+        "spec.looks",
+        "spec.max_affected",
+        "spec.reason",
+        "spec.target.workload_id",
+    ];
+    line("everything at once".to_owned(), &fields, everything);
+}
