@@ -31,6 +31,9 @@ use crate::outcome::{Outcome, PassSummary, Phase, Progress, Totals, Verdict, Why
 use crate::spec::{CampaignSpec, ConfirmSpec, Engine};
 use pass::Pass;
 
+/// How many times more fruitless rounds are borne when no stop failed.
+const UNLISTED_PATIENCE: u32 = 4;
+
 /// A campaign that cannot be begun or carried on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CampaignError {
@@ -342,7 +345,11 @@ impl Campaign {
     fn on_confirmed(&mut self, confirmed: Confirmed) {
         self.rounds += 1;
         let alive = confirmed.alive;
-        let zero = alive == 0 && crate::confirm::proves_zero(&confirmed.looks, confirmed.lag_ms, self.spec.looks);
+        let believes = confirmed.zero && confirmed.error.is_none() && alive == 0;
+        let zero = believes && crate::confirm::proves_zero(&confirmed.looks, confirmed.lag_ms, self.spec.looks);
+        if let Some(error) = &confirmed.error {
+            self.warn(format!("confirming: {error}"));
+        }
         self.open = alive;
         self.confirmed = Some(confirmed);
         if self.ending.is_some() {
@@ -359,8 +366,10 @@ impl Campaign {
             self.fruitless + 1
         };
         self.stopped_before = stopped;
-        if self.fruitless >= self.spec.fruitless_rounds {
-            let failed = self.passes.back().map_or(0, |pass| pass.counts.failed);
+        let failed = self.passes.back().map_or(0, |pass| pass.counts.failed);
+        // Where no stop failed, listings lacked what is alive: the index may yet come round.
+        let patience = if failed > 0 { 1 } else { UNLISTED_PATIENCE };
+        if self.fruitless >= self.spec.fruitless_rounds.saturating_mul(patience) {
             let why = if failed > 0 {
                 Why::FailuresRemain { failed, alive }
             } else {
@@ -369,7 +378,10 @@ impl Campaign {
             return self.end(Verdict::Residue, why);
         }
         self.phase = Phase::Sweeping;
-        self.begin_pass_after(u64::from(self.fruitless) * 1_000, PassKind::Open);
+        let pause_ms = u64::from(self.fruitless)
+            .saturating_mul(1_000)
+            .min(self.spec.confirm_poll_ms);
+        self.begin_pass_after(pause_ms, PassKind::Open);
     }
 }
 

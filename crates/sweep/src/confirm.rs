@@ -32,7 +32,8 @@ pub enum ConfirmStep {
     /// List one page of what is open in the target; answer by [`Confirm::on_look`] or [`Confirm::on_look_error`]. At most one
     /// is asked for at a time.
     Look {
-        /// Rows asked for: 1, or more when there is something to describe.
+        /// Rows asked for: 1 for the first page, more once there is something to describe. A token goes on whatever the size
+        /// of the page was that it came with.
         page_size: u32,
         /// Where to go on; unset for the first page.
         token: Option<PageToken>,
@@ -192,14 +193,6 @@ impl Confirm {
             return;
         }
         self.turn.failures = 0;
-        if !self.full_pages && (!rows.is_empty() || next.is_some()) {
-            // There is something: look again, at all of it.
-            self.full_pages = true;
-            self.look = None;
-            self.token = None;
-            self.turn.not_before_ms = now_ms;
-            return;
-        }
         if self.look.is_none() {
             self.stale.clear();
         }
@@ -223,6 +216,7 @@ impl Confirm {
                 });
             }
         }
+        self.full_pages |= look.open_seen > 0 || next.is_some();
         self.token = next;
         self.turn.not_before_ms = now_ms;
         self.end_look(now_ms);
@@ -307,8 +301,9 @@ impl Confirm {
     }
 
     fn result(&mut self, zero: bool, timed_out: bool) -> Confirmed {
-        // A look cut short by what it found is evidence as well.
-        self.looks.extend(self.look.take());
+        // A look cut short by what it found is evidence; one cut short by an error or by the time is none, least of all of a
+        // zero.
+        self.looks.extend(self.look.take().filter(|look| !look.is_empty()));
         Confirmed {
             looks: self.looks.clone(),
             lag_ms: self.lag_ms.unwrap_or_default(),

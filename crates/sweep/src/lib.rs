@@ -32,6 +32,8 @@ mod limiter;
 mod message;
 mod outcome;
 mod row;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod spec;
 mod window;
 

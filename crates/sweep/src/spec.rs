@@ -44,7 +44,7 @@ pub struct CampaignSpec {
     /// Windows that run at the same time; 1 by default, since listing is never the limit.
     pub window_concurrency: u32,
     /// Rounds (pass and confirmation) in a row that stop nothing while something is alive, before the campaign ends with a
-    /// residue; 3 by default, at least 1.
+    /// residue; 3 by default, at least 1. Four times as many when no stop failed, so that listings lack what is alive.
     pub fruitless_rounds: u32,
     /// Handed to every window.
     pub window: WindowSettings,

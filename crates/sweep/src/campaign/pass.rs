@@ -99,12 +99,16 @@ impl Campaign {
     fn run_windows(&mut self) {
         loop {
             let running = self.running_windows();
-            let free = u64::from(self.spec.window_concurrency).saturating_sub(running);
-            let share = self.cap_left().checked_div(free).unwrap_or_default();
+            let cap_left = self.cap_left();
             let Some(pass) = &mut self.pass else { return };
-            let last_alone = pass.ranges.len() == 1 && running > 0;
-            let no_share = share == 0 && running > 0;
-            if free == 0 || last_alone || no_share {
+            let to_come = u64::try_from(pass.ranges.len()).unwrap_or(u64::MAX);
+            // The last one, without bounds, runs alone.
+            let is_last = to_come == 1;
+            let free = u64::from(self.spec.window_concurrency)
+                .saturating_sub(running)
+                .min(to_come.max(2) - 1);
+            let must_wait = free == 0 || (running > 0 && (is_last || cap_left == 0));
+            if must_wait {
                 return;
             }
             let Some(range) = pass.ranges.pop_front() else { return };
@@ -112,7 +116,7 @@ impl Campaign {
             pass.next_window += 1;
             let (number, kind) = (pass.summary.pass, pass.summary.kind);
             let spec = WindowSpec {
-                cap: share,
+                cap: cap_left.div_ceil(free),
                 fence_ms: self.fence_ms(),
                 scope: self.spec.scope.clone(),
                 settings: self.spec.window.clone(),
