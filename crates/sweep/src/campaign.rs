@@ -1,8 +1,9 @@
 //! The whole cancellation: phases, passes, fence, cap, verdict.
 //!
-//! It is driven by events alone. Commands go out through [`Campaign::next`], each once; whatever happens comes back through
-//! [`Campaign::apply`], in any order, and an event that fits nothing outstanding changes nothing. So there is always either a
-//! command outstanding or an outcome: a campaign cannot hang by itself, only with an activity that never answers.
+//! It is driven by events alone. Commands go out through [`Campaign::next`], each once; whatever happens comes back
+//! through [`Campaign::apply`], in any order, and an event that fits nothing outstanding changes nothing. So there is
+//! always either a command outstanding or an outcome: a campaign cannot hang by itself, only with an activity that
+//! never answers.
 //!
 //! ```text
 //! FENCING      quiesce, fence
@@ -14,8 +15,8 @@
 //!    v    | alive: sweep anew
 //! CONFIRMING   K empty looks, each more than the lag apart: CLEAN; rounds that stop nothing: RESIDUE
 //! ```
-//! From everywhere: a stop or the cap leads to ABORTED, the deadline to BLOCKED, a part of ours that fails for good to ABORTED;
-//! what is running then is cancelled and its answer still counted, before the outcome is given.
+//! From everywhere: a stop or the cap leads to ABORTED, the deadline to BLOCKED, a part of ours that fails for good to
+//! ABORTED; what is running then is cancelled and its answer still counted, before the outcome is given.
 
 mod ending;
 mod pass;
@@ -201,8 +202,8 @@ impl Campaign {
         self.finish_when_quiet();
     }
 
-    /// Whether it is ending while commands run: each of them that [`Campaign::should_cancel`] names is to be cancelled. Their
-    /// answers are still waited for: [`Event::Completed`] with what was done, or [`Event::Failed`].
+    /// Whether it is ending while commands run: each of them that [`Campaign::should_cancel`] names is to be cancelled.
+    /// Their answers are still waited for: [`Event::Completed`] with what was done, or [`Event::Failed`].
     #[must_use]
     pub fn wants_cancel(&self) -> bool {
         self.ending.is_some() && self.outstanding.values().any(Command::is_cancellable)

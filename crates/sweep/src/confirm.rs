@@ -1,9 +1,10 @@
 //! Whether anything is left: looks at the index, each more than its lag apart, and describes whatever it still shows.
 //!
-//! One empty look says little: the index may not have what was started a moment ago, or may answer empty for no good reason
-//! (facts: a cancellation waited for ever on one look that came too early). So a zero is K empty looks in a row, each more
-//! than the measured lag after the one before. A row that the index shows is described: an execution that is alive ends the
-//! confirmation at once (there is more to sweep); a closed one is stale, named, and does not spoil the look.
+//! One empty look says little: the index may not have what was started a moment ago, or may answer empty for no good
+//! reason (facts: a cancellation waited for ever on one look that came too early). So a zero is K empty looks in a row,
+//! each more than the measured lag after the one before. A row that the index shows is described: an execution that is
+//! alive ends the confirmation at once (there is more to sweep); a closed one is stale, named, and does not spoil the
+//! look.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -29,11 +30,11 @@ pub enum ConfirmStep {
     /// Measure the index lag (canaries, and the lag of our own acknowledged stops); answer by [`Confirm::on_lag`] or
     /// [`Confirm::on_lag_error`].
     MeasureLag,
-    /// List one page of what is open in the target; answer by [`Confirm::on_look`] or [`Confirm::on_look_error`]. At most one
-    /// is asked for at a time.
+    /// List one page of what is open in the target; answer by [`Confirm::on_look`] or [`Confirm::on_look_error`]. At
+    /// most one is asked for at a time.
     Look {
-        /// Rows asked for: 1 for the first page, more once there is something to describe. A token goes on whatever the size
-        /// of the page was that it came with.
+        /// Rows asked for: 1 for the first page, more once there is something to describe. A token goes on whatever the
+        /// size of the page was that it came with.
         page_size: u32,
         /// Where to go on; unset for the first page.
         token: Option<PageToken>,
@@ -116,7 +117,8 @@ impl Confirm {
         }
     }
 
-    /// The next thing to do; call until it says [`ConfirmStep::Wait`] or [`ConfirmStep::Done`], and again after each reply.
+    /// The next thing to do; call until it says [`ConfirmStep::Wait`] or [`ConfirmStep::Done`], and again after each
+    /// reply.
     pub fn next(&mut self, now_ms: u64) -> ConfirmStep {
         let started_ms = *self.started_ms.get_or_insert(now_ms);
         let ends_ms = started_ms.saturating_add(self.spec.timeout_ms);
@@ -301,8 +303,8 @@ impl Confirm {
     }
 
     fn result(&mut self, zero: bool, timed_out: bool) -> Confirmed {
-        // A look cut short by what it found is evidence; one cut short by an error or by the time is none, least of all of a
-        // zero.
+        // A look cut short by what it found is evidence; one cut short by an error or by the time is none, least of all
+        // of a zero.
         self.looks.extend(self.look.take().filter(|look| !look.is_empty()));
         Confirmed {
             looks: self.looks.clone(),

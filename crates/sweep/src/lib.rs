@@ -1,9 +1,9 @@
 //! The cancellation of a runaway workload, as pure state machines.
 //!
-//! Nothing here does I/O, reads a clock, draws a random number or awaits: time, replies and failures come in as data, commands
-//! go out as data. So the same code runs inside a Temporal workflow (which must be deterministic), inside an activity, and in
-//! a simulator that drives it through millions of ill-behaved servers. `README.md` beside this crate has the properties first,
-//! then the abstract problem, then the algorithm.
+//! Nothing here does I/O, reads a clock, draws a random number or awaits: time, replies and failures come in as data,
+//! commands go out as data. So the same code runs inside a Temporal workflow (which must be deterministic), inside an
+//! activity, and in a simulator that drives it through millions of ill-behaved servers. `README.md` beside this crate
+//! has the properties first, then the abstract problem, then the algorithm.
 //!
 //! | machine | driven in | decides |
 //! | --- | --- | --- |
@@ -23,8 +23,8 @@
 //!     campaign.apply(match result { Ok(reply) => Event::Completed { id, reply }, Err(e) => Event::Failed { id, reason } });
 //! }
 //! ```
-//! Replies may come in any order, so running each group with a `join_all` works too; only the server's batch is then waited
-//! for before the next pass begins.
+//! Replies may come in any order, so running each group with a `join_all` works too; only the server's batch is then
+//! waited for before the next pass begins.
 
 mod campaign;
 mod confirm;
@@ -49,6 +49,6 @@ pub use row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, Scop
 pub use spec::{CampaignSpec, ConfirmSpec, Engine, LimiterSpec, RetrySpec, WindowSettings, WindowSpec};
 pub use window::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult};
 
-/// The version of the machines' behaviour that new campaigns get. A campaign in flight keeps the version it was started with
-/// ([`CampaignSpec::version`], recorded in the workflow's input), because its history is replayed by newer code.
+/// The version of the machines' behaviour that new campaigns get. A campaign in flight keeps the version it was started
+/// with ([`CampaignSpec::version`], recorded in the workflow's input), because its history is replayed by newer code.
 pub const VERSION: u32 = 1;

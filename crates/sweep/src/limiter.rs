@@ -1,19 +1,22 @@
 //! How many calls are in flight: TCP Vegas, counted in calls instead of packets.
 //!
 //! The published algorithm is Vegas: L. Brakmo, L. Peterson, "TCP Vegas: End to End Congestion Avoidance on a Global
-//! Internet", IEEE JSAC 13(8), 1995; taken to concurrency limits by Netflix (`VegasLimit` in Netflix/concurrency-limits).
-//! A server that answers in `base` when idle and in `latency` under `limit` calls holds `limit * (1 - base / latency)` of them
-//! in a queue. The limit grows while that queue is shorter than alpha, shrinks when it is longer than beta, and doubles at the
-//! beginning until a queue shows (slow start). So it settles a few calls above the knee, where throughput is whole and more
-//! would only wait; throughput itself is too noisy a signal to climb by.
+//! Internet", IEEE JSAC 13(8), 1995; taken to concurrency limits by Netflix (`VegasLimit` in
+//! Netflix/concurrency-limits). A server that answers in `base` when idle and in `latency` under `limit` calls holds
+//! `limit * (1 - base / latency)` of them in a queue. The limit grows while that queue is shorter than alpha, shrinks
+//! when it is longer than beta, and doubles at the beginning until a queue shows (slow start). So it settles a few
+//! calls above the knee, where throughput is whole and more would only wait; throughput itself is too noisy a signal to
+//! climb by.
 //!
 //! Three things differ from the paper, each for a reason:
 //! - latency is the median of a window of calls, since a server's latencies have long tails on both sides;
-//! - `base` is measured by a probe, at the start and every ten seconds, of a window with four calls in flight (the idea of
-//!   ProbeRTT: N. Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016). A smallest-ever `base`
-//!   would be out of date when the server changes, and one measured under our own load would let the limit climb for ever;
-//! - alpha and beta are a tenth and a fifth of the limit when that is more than the paper's handful, so that jitter on a far
-//!   server, whose knee is at hundreds, does not hold the limit down. It still ends within a quarter above the knee.
+//! - `base` is measured by a probe, at the start and every ten seconds, of a window with four calls in flight (the idea
+//!   of ProbeRTT: N. Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016). A
+//!   smallest-ever `base` would be out of date when the server changes, and one measured under our own load would let
+//!   the limit climb for ever;
+//! - alpha and beta are a tenth and a fifth of the limit when that is more than the paper's handful, so that jitter on
+//!   a far server, whose knee is at hundreds, does not hold the limit down. It still ends within a quarter above the
+//!   knee.
 //!
 //! A throttled or timed-out call cuts the limit by three tenths, at most once a window, and ends slow start.
 
@@ -25,7 +28,8 @@ use crate::spec::LimiterSpec;
 const PROBE_LIMIT: u32 = 4;
 /// Time between two measurements of `base`, in milliseconds.
 const PROBE_EVERY_MS: u64 = 10_000;
-/// Fewest and most samples of a window; between them it is as many as are in flight, which makes it about one latency long.
+/// Fewest and most samples of a window; between them it is as many as are in flight, which makes it about one latency
+/// long.
 const WINDOW_SAMPLES: std::ops::RangeInclusive<u32> = 16..=128;
 
 /// One finished call.
@@ -74,7 +78,8 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter that knows nothing yet. A maximum of 0 counts as 1, and an initial limit above the maximum as the maximum.
+    /// A limiter that knows nothing yet. A maximum of 0 counts as 1, and an initial limit above the maximum as the
+    /// maximum.
     #[must_use]
     pub fn new(spec: &LimiterSpec) -> Self {
         let max = spec.max.max(1);
@@ -93,7 +98,8 @@ impl Limiter {
         }
     }
 
-    /// Calls in flight at most, now. At the start, and for a moment every ten seconds, four, to measure the idle latency.
+    /// Calls in flight at most, now. At the start, and for a moment every ten seconds, four, to measure the idle
+    /// latency.
     #[must_use]
     pub fn limit(&self) -> u32 {
         if self.probing {
@@ -209,8 +215,8 @@ impl Limiter {
 mod tests {
     use super::*;
 
-    /// A server of `cores` that serves a call in `service_us` and queues what is beyond: latency by Little's law, with a
-    /// little noise. Returns the limits after each second.
+    /// A server of `cores` that serves a call in `service_us` and queues what is beyond: latency by Little's law, with
+    /// a little noise. Returns the limits after each second.
     fn run(spec: &LimiterSpec, service_us: u64, cores: u64, seconds: u64) -> Vec<u32> {
         let mut limiter = Limiter::new(spec);
         let (mut now_us, mut noise, mut limits) = (0_u64, 12_345_u64, Vec::new());

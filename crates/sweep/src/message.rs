@@ -48,8 +48,8 @@ pub enum Command {
         /// Whether to tell the sources.
         quiesce: bool,
     },
-    /// Start the server's batch operation over what is open and started before the fence. When cancelled, answer once it is
-    /// known whether it was started: a batch that runs unknown to the campaign is not stopped. Reply:
+    /// Start the server's batch operation over what is open and started before the fence. When cancelled, answer once
+    /// it is known whether it was started: a batch that runs unknown to the campaign is not stopped. Reply:
     /// [`Reply::BatchStarted`].
     StartBatch {
         /// The fence, in milliseconds by the server's clock.
@@ -60,8 +60,8 @@ pub enum Command {
         /// Job id as [`Reply::BatchStarted`] gave it.
         job_id: String,
     },
-    /// Stop the batch operation, which is fine when it has ended. Comes after all else when a campaign ends while a batch may
-    /// be running; not to be cancelled with the rest. Reply: [`Reply::BatchEnded`].
+    /// Stop the batch operation, which is fine when it has ended. Comes after all else when a campaign ends while a
+    /// batch may be running; not to be cancelled with the rest. Reply: [`Reply::BatchEnded`].
     StopBatch {
         /// Job id as [`Reply::BatchStarted`] gave it.
         job_id: String,
@@ -305,7 +305,8 @@ pub struct Starter {
 }
 
 impl Command {
-    /// Whether it is cancelled when the campaign ends early: all but the stop of the batch, which is part of the ending.
+    /// Whether it is cancelled when the campaign ends early: all but the stop of the batch, which is part of the
+    /// ending.
     #[must_use]
     pub fn is_cancellable(&self) -> bool {
         !matches!(self, Self::StopBatch { .. })

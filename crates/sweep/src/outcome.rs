@@ -87,8 +87,9 @@ pub enum Why {
     },
 }
 
-/// Sums over all windows. `stopped` counts chains, each once. The others count what was met pass by pass: a row that two
-/// passes listed closed is in `already_closed` twice, so they say how much work was done, not how many executions there are.
+/// Sums over all windows. `stopped` counts chains, each once. The others count what was met pass by pass: a row that
+/// two passes listed closed is in `already_closed` twice, so they say how much work was done, not how many executions
+/// there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {

@@ -1,7 +1,7 @@
 //! What the machines know of an execution, and what a call about one can answer.
 //!
-//! A row is checked here once more before anything is stopped: the query already excludes what is ours, but a query is text,
-//! and a receipt that says "nothing outside the scope was stopped" must not hang on text alone.
+//! A row is checked here once more before anything is stopped: the query already excludes what is ours, but a query is
+//! text, and a receipt that says "nothing outside the scope was stopped" must not hang on text alone.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +32,8 @@ pub struct Row {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Scope {
-    /// When set, only executions whose `WorkloadId` is exactly this. Unset (default): the target is a filter which only the
-    /// server can evaluate, and a row's word for it is its presence in the listing.
+    /// When set, only executions whose `WorkloadId` is exactly this. Unset (default): the target is a filter which only
+    /// the server can evaluate, and a row's word for it is its presence in the listing.
     pub workload_id: Option<String>,
 }
 
@@ -53,8 +53,9 @@ impl Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageToken(pub Vec<u8>);
 
-/// What a stop is aimed at: a chain, all runs of one workflow id from one first run. To be sent with an **empty run id** and
-/// `first_execution_run_id` = [`Pin::first_run_id`]: a pin by run id would call a chain closed that continued as new.
+/// What a stop is aimed at: a chain, all runs of one workflow id from one first run. To be sent with an **empty run
+/// id** and `first_execution_run_id` = [`Pin::first_run_id`]: a pin by run id would call a chain closed that continued
+/// as new.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Workflow id.

@@ -1,5 +1,5 @@
-//! What a campaign and its parts are told at the start. Every field has a default, so that a spec written by older code is
-//! still read by newer code.
+//! What a campaign and its parts are told at the start. Every field has a default, so that a spec written by older code
+//! is still read by newer code.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,8 @@ pub enum Engine {
     /// Our own sweep: roots first, then everything, until a fixpoint.
     #[default]
     Sweep,
-    /// The server's batch operation for what is older than the fence, our sweep beside it for what is newer, then our sweep
-    /// over everything.
+    /// The server's batch operation for what is older than the fence, our sweep beside it for what is newer, then our
+    /// sweep over everything.
     Both,
 }
 
@@ -21,19 +21,21 @@ pub enum Engine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CampaignSpec {
-    /// Version of the machines' behaviour; [`crate::VERSION`] by default. It must come from the workflow's recorded input.
+    /// Version of the machines' behaviour; [`crate::VERSION`] by default. It must come from the workflow's recorded
+    /// input.
     pub version: u32,
     /// Who stops what is open at the start. Default: sweep.
     pub engine: Engine,
     /// What may be stopped, checked row by row. Default: no check beyond the query and our own prefixes.
     pub scope: Scope,
-    /// The most chains that this campaign may stop by calls of its own; 10,000 by default. More than that open at the start
-    /// aborts before anything is stopped. What the server's cascade and batch do is bounded by that first count only.
+    /// The most chains that this campaign may stop by calls of its own; 10,000 by default. More than that open at the
+    /// start aborts before anything is stopped. What the server's cascade and batch do is bounded by that first count
+    /// only.
     pub max_affected: u64,
     /// Whether the sources are told to stop; true by default. The fence is taken in any case.
     pub quiesce: bool,
-    /// Whether a source that refuses or cannot be reached blocks the campaign before anything is stopped; false by default: then
-    /// it is a warning.
+    /// Whether a source that refuses or cannot be reached blocks the campaign before anything is stopped; false by
+    /// default: then it is a warning.
     pub require_quiesce: bool,
     /// Empty looks in a row, each more than the index lag apart, that make a zero; 3 by default, at least 1.
     pub looks: u32,
@@ -43,8 +45,9 @@ pub struct CampaignSpec {
     pub confirm_poll_ms: u64,
     /// Windows that run at the same time; 1 by default, since listing is never the limit.
     pub window_concurrency: u32,
-    /// Rounds (pass and confirmation) in a row that stop nothing while something is alive, before the campaign ends with a
-    /// residue; 3 by default, at least 1. Four times as many when no stop failed, so that listings lack what is alive.
+    /// Rounds (pass and confirmation) in a row that stop nothing while something is alive, before the campaign ends
+    /// with a residue; 3 by default, at least 1. Four times as many when no stop failed, so that listings lack what is
+    /// alive.
     pub fruitless_rounds: u32,
     /// Handed to every window.
     pub window: WindowSettings,
@@ -75,7 +78,8 @@ impl Default for CampaignSpec {
 pub struct WindowSettings {
     /// Rows of a page, as asked for; 1,000 by default (the server's maximum).
     pub page_size: u32,
-    /// Least time between two List calls, in milliseconds; 100 by default (10 a second, a real server's visibility budget).
+    /// Least time between two List calls, in milliseconds; 100 by default (10 a second, a real server's visibility
+    /// budget).
     pub list_interval_ms: u64,
     /// Rows held in memory before stopping must make room; 50,000 by default.
     pub buffer_rows: usize,
@@ -158,7 +162,8 @@ impl RetrySpec {
 pub struct WindowSpec {
     /// The most chains that this window may stop.
     pub cap: u64,
-    /// The fence, in milliseconds by the server's clock: rows that started later are counted as new, by type and parent.
+    /// The fence, in milliseconds by the server's clock: rows that started later are counted as new, by type and
+    /// parent.
     pub fence_ms: u64,
     /// What may be stopped.
     pub scope: Scope,

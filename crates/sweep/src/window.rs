@@ -1,15 +1,16 @@
 //! One window of a pass: lists what is open, stops it oldest first, and gives every target exactly one outcome.
 //!
-//! - **Oldest first.** Visibility lists newest first, but a parent starts before its children, and a child that is killed
-//!   first fails its parent, which cannot be undone. So rows are buffered until the listing ends, and the oldest go first.
-//!   When the buffer fills up, its oldest go while listing waits for room: then the order holds within the buffer only, and it
-//!   is for the plan to cut windows small enough.
-//! - **Chain pins.** A stop is aimed at all runs from one first run. A row does not tell the first run, so the listed run is
-//!   taken for it, which is right unless it continued as new; if not the server says "not found", and Describe tells.
-//! - **The cap.** A chain is charged when its stop is first asked for, and refunded only when the server says for certain that
-//!   the stop did nothing. Charges never exceed what was durably reserved ([`Step::Reserve`]), and a new attempt takes all that
-//!   an earlier one had reserved for used. With nothing left of the cap, rows are described instead of stopped: only one that
-//!   is really open makes the cap "reached".
+//! - **Oldest first.** Visibility lists newest first, but a parent starts before its children, and a child that is
+//!   killed first fails its parent, which cannot be undone. So rows are buffered until the listing ends, and the oldest
+//!   go first. When the buffer fills up, its oldest go while listing waits for room: then the order holds within the
+//!   buffer only, and it is for the plan to cut windows small enough.
+//! - **Chain pins.** A stop is aimed at all runs from one first run. A row does not tell the first run, so the listed
+//!   run is taken for it, which is right unless it continued as new; if not the server says "not found", and Describe
+//!   tells.
+//! - **The cap.** A chain is charged when its stop is first asked for, and refunded only when the server says for
+//!   certain that the stop did nothing. Charges never exceed what was durably reserved ([`Step::Reserve`]), and a new
+//!   attempt takes all that an earlier one had reserved for used. With nothing left of the cap, rows are described
+//!   instead of stopped: only one that is really open makes the cap "reached".
 //! - **Retries** are per target, with growing delay. A failure is reported once, when there are no more tries.
 
 mod flow;
@@ -29,7 +30,8 @@ const NAMED_FAILURES: usize = 100;
 /// Starters that a result names, and that are told apart at all.
 const NAMED_STARTERS: usize = 32;
 const KNOWN_STARTERS: usize = 1_024;
-/// Describes of one target before it is left to the next pass: each but the first means that it changed under our hands.
+/// Describes of one target before it is left to the next pass: each but the first means that it changed under our
+/// hands.
 const MAX_DESCRIBES: u32 = 3;
 
 /// One window of a pass.
@@ -152,8 +154,8 @@ impl Window {
         };
     }
 
-    /// A page could not be listed. When the tries are over, what is buffered is still stopped, and the window ends with the
-    /// error.
+    /// A page could not be listed. When the tries are over, what is buffered is still stopped, and the window ends with
+    /// the error.
     pub fn on_page_error(&mut self, now_ms: u64, error: CallError) {
         let Listing::Asked { token, failures } = std::mem::replace(&mut self.listing, Listing::Ended) else {
             return;

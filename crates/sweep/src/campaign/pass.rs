@@ -67,7 +67,8 @@ impl Campaign {
         if self.ending.is_some() {
             return;
         }
-        // Held against the cap only while nothing was stopped: later the count has rows of what we stopped, and windows know.
+        // Held against the cap only while nothing was stopped: later the count has rows of what we stopped, and windows
+        // know.
         let max_affected = self.spec.max_affected;
         if self.totals.charged == 0 && planned.open.max(planned.count) > max_affected {
             let open = planned.open.max(planned.count);
@@ -243,8 +244,8 @@ impl Campaign {
         }
     }
 
-    /// Passes that find little must not chase each other: a source that goes on would be swept a few executions at a time, at
-    /// the price of a workflow history that grows without bound.
+    /// Passes that find little must not chase each other: a source that goes on would be swept a few executions at a
+    /// time, at the price of a workflow history that grows without bound.
     fn pause_ms(&self, idle: bool) -> u64 {
         let growing = 100 * u64::from(self.small_passes.saturating_sub(1));
         if idle {

@@ -15,8 +15,8 @@ pub fn violations(scenario: &Scenario, report: &Report) -> Vec<String> {
         }
     };
 
-    // Three looks, each more than the lag apart, show whatever was open before the first of them; when up to two of them may
-    // have been blind, the first may have been the only one to see, and then only what was visible by then.
+    // Three looks, each more than the lag apart, show whatever was open before the first of them; when up to two of
+    // them may have been blind, the first may have been the only one to see, and then only what was visible by then.
     let first_look = outcome
         .looks
         .iter()

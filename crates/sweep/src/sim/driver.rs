@@ -1,5 +1,7 @@
 //! Runs the machines against the model: the workflow's and the activities' shells in small, on one simulated clock.
 
+mod calls;
+
 use std::collections::BTreeMap;
 
 use super::{Mutation, Report, Scenario, server::Server};
@@ -8,9 +10,9 @@ use crate::confirm::{Confirm, ConfirmStep};
 use crate::message::{
     BatchReport, BatchState, Command, CommandId, Event, PassKind, Planned, QuiesceStatus, Quiesced, Reply, StartRange,
 };
-use crate::row::{DescribeReply, PageToken, Pin, Scope};
+use crate::row::{PageToken, Pin, Scope};
 use crate::spec::{CampaignSpec, RetrySpec, WindowSettings, WindowSpec};
-use crate::window::{Checkpoint, Slot, Step, Window, WindowResult};
+use crate::window::{Checkpoint, Slot, Step, Window};
 
 /// Rows of a page: few, so that there are many pages.
 const PAGE: usize = 7;
@@ -66,8 +68,8 @@ struct Run<'a> {
 /// Runs one scenario to its end.
 ///
 /// # Panics
-/// When the campaign hangs, has nothing to do without an outcome, or does not survive serialisation: each is a bug that no
-/// report could tell of.
+/// When the campaign hangs, has nothing to do without an outcome, or does not survive serialisation: each is a bug that
+/// no report could tell of.
 #[must_use]
 #[expect(
     clippy::panic,
@@ -330,117 +332,6 @@ impl Run<'_> {
             };
             self.next_call += 1;
             self.calls.insert((now_ms + takes_ms, self.next_call), (id, call));
-        }
-    }
-
-    fn window_done(&mut self, id: CommandId, result: WindowResult) -> Reply {
-        if let Some(Task::Window(running)) = self.tasks.get_mut(&id) {
-            self.journaled += u64::try_from(running.window.take_outcomes().len()).unwrap_or(u64::MAX);
-        }
-        Reply::WindowDone(result)
-    }
-
-    /// The process is gone: of its calls some are still carried out, then a new attempt begins from the last heartbeat.
-    fn crash(&mut self, id: CommandId) {
-        self.crashes += 1;
-        let by_run = self.by_run();
-        for (of, call) in std::mem::take(&mut self.calls).into_values() {
-            match call {
-                Call::Stop(_, pin) if of == id => {
-                    if self.server.chance().percent(50) {
-                        self.server.stop_now(&pin, by_run);
-                    }
-                }
-                _ if of == id => {}
-                call => {
-                    self.next_call += 1;
-                    self.calls
-                        .insert((self.server.now_ms() + 1, self.next_call), (of, call));
-                }
-            }
-        }
-        let forgets = self.scenario.mutation == Some(Mutation::ReservationForgotten);
-        if let Some(Task::Window(running)) = self.tasks.get_mut(&id) {
-            self.journaled += u64::try_from(running.window.take_outcomes().len()).unwrap_or(u64::MAX);
-            let reserved = if forgets {
-                0
-            } else {
-                running.reserved.max(running.heartbeat.reserved)
-            };
-            running.window = Window::resume(
-                running.spec.clone(),
-                Checkpoint {
-                    reserved,
-                    ..running.heartbeat
-                },
-            );
-        }
-    }
-
-    fn by_run(&self) -> bool {
-        self.scenario.mutation == Some(Mutation::PinByRunId)
-    }
-
-    fn describe(&mut self, workflow_id: &str) -> DescribeReply {
-        match self.server.describe(workflow_id) {
-            DescribeReply::Open { .. } if self.scenario.mutation == Some(Mutation::DescribeSaysClosed) => {
-                DescribeReply::Closed
-            }
-            reply => reply,
-        }
-    }
-
-    fn answer(&mut self, id: CommandId, call: Call) {
-        let now_ms = self.server.now_ms();
-        let by_run = self.by_run();
-        let described = match &call {
-            Call::Describe(_, workflow_id) | Call::DescribeForLook(_, workflow_id) => Some(self.describe(workflow_id)),
-            _ => None,
-        };
-        let beats = self.server.chance().percent(20);
-        match (self.tasks.get_mut(&id), call, described) {
-            (Some(Task::Window(running)), call, described) => {
-                let RunningWindow {
-                    window, kind, range, ..
-                } = &mut **running;
-                match (call, described) {
-                    (Call::List(token), _) => match self.server.list(*kind, *range, PAGE, token.as_ref(), false) {
-                        Ok((rows, next)) => window.on_page(now_ms, rows, next),
-                        Err(error) => window.on_page_error(now_ms, error),
-                    },
-                    (Call::Stop(slot, pin), _) => {
-                        let reply = self.server.stop(&pin, by_run);
-                        window.on_stop(now_ms, slot, reply, 5_000);
-                    }
-                    (Call::Describe(slot, _), Some(reply)) => window.on_describe(now_ms, slot, reply),
-                    (Call::Reserve(upto), _) => {
-                        window.on_reserved(upto);
-                        running.reserved = running.reserved.max(upto);
-                    }
-                    _ => {}
-                }
-                if beats {
-                    running.heartbeat = running.window.checkpoint();
-                }
-            }
-            (Some(Task::Confirm(confirm)), Call::MeasureLag, _) => {
-                let ignored = self.scenario.mutation == Some(Mutation::LagIgnored);
-                confirm.on_lag(now_ms, if ignored { 0 } else { self.scenario.lag_ms });
-            }
-            (Some(Task::Confirm(confirm)), Call::Look(page, token, at_ms), _) => {
-                let page = usize::try_from(page).unwrap_or(PAGE).min(PAGE);
-                match self
-                    .server
-                    .list(PassKind::Open, StartRange::ALL, page, token.as_ref(), true)
-                {
-                    Ok((rows, next)) => confirm.on_look(now_ms, at_ms, rows, next),
-                    Err(error) => confirm.on_look_error(now_ms, error),
-                }
-            }
-            (Some(Task::Confirm(confirm)), Call::DescribeForLook(slot, _), Some(reply)) => {
-                confirm.on_describe(now_ms, slot, reply);
-            }
-            _ => {}
         }
     }
 

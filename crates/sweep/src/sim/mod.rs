@@ -1,10 +1,11 @@
 //! A simulator: the machines as they are, against a model of Temporal that misbehaves in every way known to us.
 //!
-//! Everything follows from a [`Scenario`], its seed included, so a run that fails can be run again. What the model does:
-//! visibility with a lag per execution, looks and listings that come back empty or with rows missing or twice, rows that stay
-//! in the index for ever; a cascade to children that drops some; chains that continue as new, faster than a listing takes;
-//! workflow ids that strangers reuse; throttling, transient errors, lost replies; sources that stop, ignore us, or never end;
-//! and windows of ours that crash at any step, with some of their calls done and some not.
+//! Everything follows from a [`Scenario`], its seed included, so a run that fails can be run again. What the model
+//! does: visibility with a lag per execution, looks and listings that come back empty or with rows missing or twice,
+//! rows that stay in the index for ever; a cascade to children that drops some; chains that continue as new, faster
+//! than a listing takes; workflow ids that strangers reuse; throttling, transient errors, lost replies; sources that
+//! stop, ignore us, or never end; and windows of ours that crash at any step, with some of their calls done and some
+//! not.
 
 mod check;
 mod driver;

@@ -32,7 +32,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Aims at the chain that Describe found. When a stop of another chain may have been done, the charge stays with that one.
+    /// Aims at the chain that Describe found. When a stop of another chain may have been done, the charge stays with
+    /// that one.
     pub(super) fn aim_at(&mut self, first_run_id: String) {
         if self.first_run_id != first_run_id {
             self.first_run_id = first_run_id;

@@ -33,9 +33,10 @@ pub enum Step {
         /// Workflow id; with an empty run id.
         workflow_id: String,
     },
-    /// Record durably, outside this process, that this window (all its attempts together) may have stopped up to this many
-    /// chains; then call [`crate::Window::on_reserved`]. No stop beyond the recorded number is ever asked for, so that a
-    /// crash cannot carry the window beyond its cap. At most one is asked for at a time, and stops go on meanwhile.
+    /// Record durably, outside this process, that this window (all its attempts together) may have stopped up to this
+    /// many chains; then call [`crate::Window::on_reserved`]. No stop beyond the recorded number is ever asked for, so
+    /// that a crash cannot carry the window beyond its cap. At most one is asked for at a time, and stops go on
+    /// meanwhile.
     Reserve {
         /// The number to record.
         upto: u64,
@@ -49,7 +50,8 @@ pub enum Step {
     Done(WindowResult),
 }
 
-/// What a window counted. The first block adds up: `listed` is the sum of all below it in that block once the window is done.
+/// What a window counted. The first block adds up: `listed` is the sum of all below it in that block once the window is
+/// done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -162,7 +164,8 @@ pub struct Failure {
 pub struct WindowResult {
     /// What it counted, earlier attempts included as far as their checkpoint tells.
     pub counts: Counts,
-    /// Chains charged against the cap: stops acknowledged, or possibly done; earlier attempts with all that they had reserved.
+    /// Chains charged against the cap: stops acknowledged, or possibly done; earlier attempts with all that they had
+    /// reserved.
     pub charged: u64,
     /// Of those, stops that earlier attempts may have done and `counts` does not know, at most.
     pub uncounted: u64,
@@ -186,6 +189,7 @@ pub struct WindowResult {
 pub struct Checkpoint {
     /// Counts of targets that have their outcome.
     pub counts: Counts,
-    /// The largest number ever asked to be reserved. When resuming, the largest number that was recorded durably, if larger.
+    /// The largest number ever asked to be reserved. When resuming, the largest number that was recorded durably, if
+    /// larger.
     pub reserved: u64,
 }
