@@ -77,9 +77,9 @@ impl Meter {
     /// Shows how far it is.
     pub fn show(&mut self, phase: &str, position: u64, length: u64, message: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_prefix(phase.to_owned());
             bar.set_length(length);
             bar.set_position(position);
+            bar.set_prefix(phase.to_owned());
             bar.set_message(message.to_owned());
             return;
         }
@@ -105,6 +105,8 @@ impl Meter {
     pub fn finish(self) {
         if let Some(bar) = self.bar {
             bar.abandon();
+            // The bar leaves the cursor at its end, and the next line may go to standard output.
+            let _ = writeln!(std::io::stderr());
         }
     }
 }
