@@ -12,7 +12,11 @@ use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, Servi
 use cancellation::{Budget, BulkCancelWorkflow, CancelActivities, CancellationApi};
 
 /// What this service is.
-pub const INFO: ServiceInfo = ServiceInfo { name: "canceler", version: env!("CARGO_PKG_VERSION"), default_port: 50052 };
+pub const INFO: ServiceInfo = ServiceInfo {
+    name: "canceler",
+    version: env!("CARGO_PKG_VERSION"),
+    default_port: 50052,
+};
 
 /// Visibility calls a second that this process makes at most: a real server's default for a whole namespace.
 const VISIBILITY_PER_SECOND: u32 = 10;
@@ -30,6 +34,7 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
         .workflow::<BulkCancelWorkflow>(&queue)
         .activities(&queue, CancelActivities::new(&mesh, budget.clone()))
         .uses(Home::Main);
-    let grpc = GrpcServices::new(FILE_DESCRIPTOR_SET).add(CancellationServiceServer::new(CancellationApi::new(&mesh, budget)));
+    let grpc =
+        GrpcServices::new(FILE_DESCRIPTOR_SET).add(CancellationServiceServer::new(CancellationApi::new(&mesh, budget)));
     Ok(Service { grpc, registry })
 }

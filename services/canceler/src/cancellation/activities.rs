@@ -18,8 +18,8 @@ use super::{
     convert::query_time,
     fence,
     messages::{
-        Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, PlanInput, PlanOutput, StopBatchInput,
-        StopBatchOutput, WindowInput, WindowOutput,
+        Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, PlanInput, PlanOutput,
+        StopBatchInput, StopBatchOutput, WindowInput, WindowOutput,
     },
     namespace::Namespace,
     query,
@@ -65,7 +65,11 @@ impl CancelActivities {
 impl CancelActivities {
     /// Tells the source to stop, then takes the fence.
     #[activity(name = "quiesce_sources")]
-    pub async fn quiesce_sources(self: Arc<Self>, ctx: ActivityContext, input: FenceInput) -> Result<FenceOutput, ActivityError> {
+    pub async fn quiesce_sources(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: FenceInput,
+    ) -> Result<FenceOutput, ActivityError> {
         let span = info_span!("fence", answer = Empty, fence = Empty);
         let work = async {
             let answer = match &input.workload_id {
@@ -77,14 +81,21 @@ impl CancelActivities {
                 .await
                 .map_err(|status| activity_error("taking the fence", &status))?;
             span.record("answer", answer.word).record("fence", query_time(fence_ms));
-            Ok(FenceOutput { quiesced: answer.at(fence_ms), answer: answer.word.to_owned() })
+            Ok(FenceOutput {
+                quiesced: answer.at(fence_ms),
+                answer: answer.word.to_owned(),
+            })
         };
         beating(&ctx, work).instrument(span.clone()).await
     }
 
     /// Plans a pass: how many there are. The whole pass is one window: listing is never the limit.
     #[activity(name = "query_new_wf_executions")]
-    pub async fn query_new_wf_executions(self: Arc<Self>, ctx: ActivityContext, input: PlanInput) -> Result<PlanOutput, ActivityError> {
+    pub async fn query_new_wf_executions(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PlanInput,
+    ) -> Result<PlanOutput, ActivityError> {
         let span = info_span!("plan", pass = input.pass, kind = ?input.kind, count = Empty, open = Empty);
         let work = async {
             let main = self.namespace().await?;
@@ -93,19 +104,30 @@ impl CancelActivities {
                 let open = open.await;
                 (open.clone(), open)
             } else {
-                tokio::join!(main.count(query::window(&input.task.filter, input.kind, StartRange::ALL)), open)
+                tokio::join!(
+                    main.count(query::window(&input.task.filter, input.kind, StartRange::ALL)),
+                    open
+                )
             };
             let failed = |status| activity_error("planning a pass", &status);
             let (count, open) = (count.map_err(failed)?, open.map_err(failed)?);
             span.record("count", count).record("open", open);
-            Ok(PlanOutput { count, open, windows: Vec::new() })
+            Ok(PlanOutput {
+                count,
+                open,
+                windows: Vec::new(),
+            })
         };
         beating(&ctx, work).instrument(span.clone()).await
     }
 
     /// Lists and stops: one window of a pass.
     #[activity(name = "bulk_cancel_workflows")]
-    pub async fn bulk_cancel_workflows(self: Arc<Self>, ctx: ActivityContext, input: WindowInput) -> Result<WindowOutput, ActivityError> {
+    pub async fn bulk_cancel_workflows(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: WindowInput,
+    ) -> Result<WindowOutput, ActivityError> {
         let span = info_span!(
             "window", pass = input.pass, window = input.window, kind = ?input.kind, attempt = ctx.info().attempt,
             listed = Empty, stopped = Empty, already_closed = Empty, failed = Empty, limit = Empty, complete = Empty,
@@ -143,8 +165,19 @@ impl CancelActivities {
 
     /// Looks whether anything is left.
     #[activity(name = "confirm_all_canceled")]
-    pub async fn confirm_all_canceled(self: Arc<Self>, ctx: ActivityContext, input: ConfirmInput) -> Result<ConfirmOutput, ActivityError> {
-        let span = info_span!("confirm", round = input.round, looks = Empty, lag_ms = Empty, alive = Empty, zero = Empty);
+    pub async fn confirm_all_canceled(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ConfirmInput,
+    ) -> Result<ConfirmOutput, ActivityError> {
+        let span = info_span!(
+            "confirm",
+            round = input.round,
+            looks = Empty,
+            lag_ms = Empty,
+            alive = Empty,
+            zero = Empty
+        );
         let work = async {
             let main = self.namespace().await?;
             let output = confirmer::run(&ctx, &main, &input).await?;
@@ -170,23 +203,36 @@ impl CancelActivities {
 
     /// Stops the server's batch operation, by the batch service's gRPC: its own worker may be the one that hangs.
     #[activity(name = "stop_batch")]
-    pub async fn stop_batch(self: Arc<Self>, ctx: ActivityContext, input: StopBatchInput) -> Result<StopBatchOutput, ActivityError> {
+    pub async fn stop_batch(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: StopBatchInput,
+    ) -> Result<StopBatchOutput, ActivityError> {
         beating(&ctx, async { Ok(batch::stop(&self.batch_address, &input).await?) }).await
     }
 
     /// Looks up what the receipt needs beside the machine's own outcome.
     #[activity(name = "conclude_cancellation")]
-    pub async fn conclude_cancellation(self: Arc<Self>, ctx: ActivityContext, input: ConcludeInput) -> Result<Conclusion, ActivityError> {
+    pub async fn conclude_cancellation(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ConcludeInput,
+    ) -> Result<Conclusion, ActivityError> {
         let work = async {
             let main = self.namespace().await?;
-            conclude::run(&main, &input).await.map_err(|status| activity_error("concluding", &status))
+            conclude::run(&main, &input)
+                .await
+                .map_err(|status| activity_error("concluding", &status))
         };
         beating(&ctx, work).await
     }
 }
 
 /// Does a piece of work with heartbeats, so that a dead worker is noticed and a cancellation is heard.
-async fn beating<T>(ctx: &ActivityContext, work: impl Future<Output = Result<T, ActivityError>>) -> Result<T, ActivityError> {
+async fn beating<T>(
+    ctx: &ActivityContext,
+    work: impl Future<Output = Result<T, ActivityError>>,
+) -> Result<T, ActivityError> {
     let mut work = std::pin::pin!(work);
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,9 +5,7 @@ use std::pin::Pin;
 use futures::Stream;
 use opentelemetry::trace::TraceContextExt as _;
 use quell_api::{
-    canceler::v1 as pb,
-    canceler::v1::cancellation_service_server::CancellationService,
-    target::Filter,
+    canceler::v1 as pb, canceler::v1::cancellation_service_server::CancellationService, target::Filter,
     validate::Checker,
 };
 use quell_mesh::{Error, Mesh, Reason, config::CancelSettings, error::from_temporal};
@@ -41,8 +39,17 @@ impl CancellationApi {
     /// The face of a service process. `budget` is shared with its activities.
     #[must_use]
     pub fn new(mesh: &Mesh, budget: Budget) -> Self {
-        let watchers = Watchers::new(mesh.main.clone(), mesh.canceler.clone(), budget.clone(), mesh.shutdown.clone());
-        Self { mesh: mesh.clone(), budget, watchers }
+        let watchers = Watchers::new(
+            mesh.main.clone(),
+            mesh.canceler.clone(),
+            budget.clone(),
+            mesh.shutdown.clone(),
+        );
+        Self {
+            mesh: mesh.clone(),
+            budget,
+            watchers,
+        }
     }
 
     fn defaults(&self) -> &CancelSettings {
@@ -53,7 +60,11 @@ impl CancellationApi {
         Namespace::connect(&self.mesh.main, self.budget.clone()).await
     }
 
-    async fn start(&self, request: pb::StartCancellationRequest, requested_by: String) -> Result<pb::StartCancellationResponse, Error> {
+    async fn start(
+        &self,
+        request: pb::StartCancellationRequest,
+        requested_by: String,
+    ) -> Result<pb::StartCancellationResponse, Error> {
         let mut check = Checker::new();
         let (spec, filter) = Spec::check(&mut check, request.spec.as_ref(), self.defaults());
         check.request_id("request_id", &request.request_id);
@@ -61,7 +72,11 @@ impl CancellationApi {
 
         // A repeated request gets the first one's answer, whatever matches by now.
         let given = !request.request_id.is_empty();
-        let id = if given { request.request_id } else { uuid::Uuid::new_v4().to_string() };
+        let id = if given {
+            request.request_id
+        } else {
+            uuid::Uuid::new_v4().to_string()
+        };
         if given && let Some(first) = store::find(&self.mesh.canceler, &id).await? {
             return repeated(&first, &spec);
         }
@@ -74,7 +89,14 @@ impl CancellationApi {
         if request.validate_only {
             return Ok(response);
         }
-        let new = NewCancellation { id: id.clone(), spec: spec.clone(), filter, matched, requested_by, trace_id: trace_id() };
+        let new = NewCancellation {
+            id: id.clone(),
+            spec: spec.clone(),
+            filter,
+            matched,
+            requested_by,
+            trace_id: trace_id(),
+        };
         if store::start(&self.mesh.canceler, new).await? {
             tracing::info!(cancellation_id = id, matched, "cancellation started");
             return Ok(response);
@@ -86,10 +108,22 @@ impl CancellationApi {
 
     /// How many match now. Proves that the server takes the query, and holds it against the cap.
     async fn matched(&self, spec: &Spec, filter: &Filter) -> Result<u64, Error> {
-        let matched = self.main().await?.count(filter.open()).await.map_err(|status| query_error("spec.target", &spec.target, status))?;
+        let matched = self
+            .main()
+            .await?
+            .count(filter.open())
+            .await
+            .map_err(|status| query_error("spec.target", &spec.target, status))?;
         if matched > spec.max_affected {
-            let text = format!("{matched} open executions match, and max_affected is {}", spec.max_affected);
-            return Err(Error::precondition(Reason::MaxAffectedExceeded, "spec.max_affected", text));
+            let text = format!(
+                "{matched} open executions match, and max_affected is {}",
+                spec.max_affected
+            );
+            return Err(Error::precondition(
+                Reason::MaxAffectedExceeded,
+                "spec.max_affected",
+                text,
+            ));
         }
         Ok(matched)
     }
@@ -127,7 +161,11 @@ fn query_error(field: &str, target: &TargetSpec, status: Status) -> Error {
 fn trace_id() -> String {
     let context = opentelemetry::Context::current();
     let span = context.span().span_context().clone();
-    if span.is_valid() { span.trace_id().to_string() } else { String::new() }
+    if span.is_valid() {
+        span.trace_id().to_string()
+    } else {
+        String::new()
+    }
 }
 
 fn checked_id(id: &str) -> Result<(), Error> {
@@ -152,14 +190,19 @@ impl CancellationService for CancellationApi {
         let main = self.main().await?;
         let shown = preview::run(&main, &filter, usize::try_from(size).unwrap_or(0)).await;
         let target = TargetSpec::of(request.target.as_ref());
-        Ok(Response::new(shown.map_err(|status| query_error("target", &target, status))?))
+        Ok(Response::new(
+            shown.map_err(|status| query_error("target", &target, status))?,
+        ))
     }
 
     async fn start_cancellation(
         &self,
         request: Request<pb::StartCancellationRequest>,
     ) -> Result<Response<pb::StartCancellationResponse>, Status> {
-        let requested_by = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
+        let requested_by = request
+            .remote_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default();
         Ok(Response::new(self.start(request.into_inner(), requested_by).await?))
     }
 
@@ -170,7 +213,9 @@ impl CancellationService for CancellationApi {
         let id = request.into_inner().cancellation_id;
         checked_id(&id)?;
         let view = self.watchers.read(&id).await?;
-        Ok(Response::new(pb::GetCancellationResponse { cancellation: Some(view.to_proto(true)) }))
+        Ok(Response::new(pb::GetCancellationResponse {
+            cancellation: Some(view.to_proto(true)),
+        }))
     }
 
     async fn list_cancellations(
@@ -186,10 +231,12 @@ impl CancellationService for CancellationApi {
         });
         let (size, token) = check.finish((size, token)).map_err(Error::InvalidArgument)?;
         let given = !token.is_empty();
-        let (views, next) = store::list(&self.mesh.canceler, size, token).await.map_err(|error| match error {
-            Error::InvalidArgument(_) if given => Error::invalid("page_token", "is not one that this service gave"),
-            other => other,
-        })?;
+        let (views, next) = store::list(&self.mesh.canceler, size, token)
+            .await
+            .map_err(|error| match error {
+                Error::InvalidArgument(_) if given => Error::invalid("page_token", "is not one that this service gave"),
+                other => other,
+            })?;
         Ok(Response::new(pb::ListCancellationsResponse {
             cancellations: views.iter().map(|view| view.to_proto(false)).collect(),
             next_page_token: hex::encode(next),
@@ -216,16 +263,25 @@ impl CancellationService for CancellationApi {
         check.required_id("cancellation_id", &request.cancellation_id);
         check.reason("reason", &request.reason, false);
         check.finish(()).map_err(Error::InvalidArgument)?;
-        let reason = if request.reason.trim().is_empty() { DEFAULT_STOP_REASON.to_owned() } else { request.reason };
+        let reason = if request.reason.trim().is_empty() {
+            DEFAULT_STOP_REASON.to_owned()
+        } else {
+            request.reason
+        };
         store::stop(&self.mesh.canceler, &request.cancellation_id, reason).await?;
         Ok(Response::new(pb::StopCancellationResponse {}))
     }
 
-    async fn get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<Response<pb::GetReceiptResponse>, Status> {
+    async fn get_receipt(
+        &self,
+        request: Request<pb::GetReceiptRequest>,
+    ) -> Result<Response<pb::GetReceiptResponse>, Status> {
         let id = request.into_inner().cancellation_id;
         checked_id(&id)?;
         let receipt = store::receipt(&self.mesh.canceler, &id).await?;
-        Ok(Response::new(pb::GetReceiptResponse { receipt: Some(receipt.to_proto()) }))
+        Ok(Response::new(pb::GetReceiptResponse {
+            receipt: Some(receipt.to_proto()),
+        }))
     }
 }
 
@@ -245,17 +301,27 @@ mod tests {
         }
         let error = query_error("spec.target", &TargetSpec::WorkloadId("1".into()), refused());
         assert_eq!(error.reason(), Reason::SearchAttributeMissing);
-        let error = query_error("spec.target", &TargetSpec::WorkloadId("1".into()), Status::unavailable("x"));
+        let error = query_error(
+            "spec.target",
+            &TargetSpec::WorkloadId("1".into()),
+            Status::unavailable("x"),
+        );
         assert_eq!(error.reason(), Reason::TemporalUnreachable);
     }
 
     #[test]
     fn a_request_id_means_one_spec() {
-        let mut first = View { id: "r".into(), ..View::default() };
+        let mut first = View {
+            id: "r".into(),
+            ..View::default()
+        };
         first.about.matched = 3;
         let same = repeated(&first, &Spec::default()).unwrap();
         assert_eq!((same.cancellation_id.as_str(), same.matched), ("r", 3));
-        let other = Spec { target: TargetSpec::WorkloadId("2".into()), ..Spec::default() };
+        let other = Spec {
+            target: TargetSpec::WorkloadId("2".into()),
+            ..Spec::default()
+        };
         assert_eq!(repeated(&first, &other).unwrap_err().reason(), Reason::RequestIdReused);
     }
 }

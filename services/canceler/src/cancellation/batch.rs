@@ -17,8 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Stops an operation and tells how far it had come. One that is not there was never started.
 pub(crate) async fn stop(address: &str, input: &StopBatchInput) -> Result<BatchReport, Error> {
     let mut client = BatchOperationServiceClient::new(channel(address)?);
-    let stopped = BatchReport { job_id: input.job_id.clone(), state: BatchState::Stopped, ..BatchReport::default() };
-    let mut request = Request::new(GetBatchOperationRequest { job_id: input.job_id.clone() });
+    let stopped = BatchReport {
+        job_id: input.job_id.clone(),
+        state: BatchState::Stopped,
+        ..BatchReport::default()
+    };
+    let mut request = Request::new(GetBatchOperationRequest {
+        job_id: input.job_id.clone(),
+    });
     request.set_timeout(TIMEOUT);
     // Before it is stopped: a stopped operation does not tell its figures any more.
     let operation = match client.get_batch_operation(request).await {
@@ -26,8 +32,10 @@ pub(crate) async fn stop(address: &str, input: &StopBatchInput) -> Result<BatchR
         Err(status) if status.code() == Code::NotFound => return Ok(stopped),
         Err(status) => return Err(Error::from_peer("batch", &status)),
     };
-    let mut request =
-        Request::new(StopBatchOperationRequest { job_id: input.job_id.clone(), reason: input.reason.clone() });
+    let mut request = Request::new(StopBatchOperationRequest {
+        job_id: input.job_id.clone(),
+        reason: input.reason.clone(),
+    });
     request.set_timeout(TIMEOUT);
     match client.stop_batch_operation(request).await {
         Ok(_) => {}

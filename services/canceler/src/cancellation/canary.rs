@@ -53,7 +53,10 @@ async fn until(main: &Namespace, query: &str, since: Instant, done: impl Fn(&[St
             return Ok(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
         if since.elapsed() > MAX_LAG {
-            return Err(Status::deadline_exceeded(format!("the index lags more than {} s behind", MAX_LAG.as_secs())));
+            return Err(Status::deadline_exceeded(format!(
+                "the index lags more than {} s behind",
+                MAX_LAG.as_secs()
+            )));
         }
         tokio::time::sleep(POLL).await;
     }
@@ -71,7 +74,10 @@ async fn start(main: &Namespace, cancellation_id: &str) -> Result<String, Status
 
 /// Ends a canary. One that cannot be ended now ends by its own timeout.
 async fn end(main: &Namespace, workflow_id: String) {
-    let pin = Pin { workflow_id, first_run_id: String::new() };
+    let pin = Pin {
+        workflow_id,
+        first_run_id: String::new(),
+    };
     if let StopReply::Error(error) = main.stop(pin, "canary".to_owned()).await {
         tracing::debug!(reason = error.reason, "canary not ended; it ends by itself");
     }

@@ -8,14 +8,14 @@ use quell_api::batch_activities::{
 use quell_sweep::{BatchReport, BatchState, Command, Reply};
 use temporalio_common::RetryPolicy;
 use temporalio_sdk::{
-    ActivityCancellationType, ActivityOptions, WorkflowCancellationToken, WorkflowContext, ActivityExecutionError,
+    ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken, WorkflowContext,
 };
 
 use super::{
     activities::CancelActivities,
     messages::{
-        CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, Ledger, PlanInput, PlanOutput,
-        StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
+        CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, Ledger,
+        PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
     },
     query,
     workflows::BulkCancelWorkflow,
@@ -72,7 +72,11 @@ impl Answered {
                 let count = |n| u64::try_from(n).unwrap_or(0);
                 Reply::BatchEnded(BatchReport {
                     job_id,
-                    state: if tracked.completed { BatchState::Completed } else { BatchState::Failed },
+                    state: if tracked.completed {
+                        BatchState::Completed
+                    } else {
+                        BatchState::Failed
+                    },
                     total: count(tracked.total),
                     completed: count(tracked.done),
                     failed: count(tracked.failed),
@@ -87,7 +91,10 @@ impl Answered {
 
 /// What every activity is told.
 pub(super) fn task(input: &CancelInput) -> Task {
-    Task { cancellation_id: input.cancellation_id.clone(), filter: input.filter.clone() }
+    Task {
+        cancellation_id: input.cancellation_id.clone(),
+        filter: input.filter.clone(),
+    }
 }
 
 /// Starts a command; it is scheduled when it is first polled.
@@ -107,33 +114,66 @@ pub(super) fn start(
             let input = FenceInput {
                 task,
                 workload_id: input.spec.workload_id().filter(|_| quiesce).map(str::to_owned),
-                reason: format!("cancellation {}: {}", input.cancellation_id, input.spec.reason).chars().take(500).collect(),
+                reason: format!("cancellation {}: {}", input.cancellation_id, input.spec.reason)
+                    .chars()
+                    .take(500)
+                    .collect(),
                 ttl_ms: input.spec.deadline_ms.saturating_add(QUIESCE_MARGIN_MS),
             };
             Box::pin(async move {
-                answered(ctx.execute_activity(CancelActivities::quiesce_sources, input, small).await, Answered::Fence)
+                answered(
+                    ctx.execute_activity(CancelActivities::quiesce_sources, input, small)
+                        .await,
+                    Answered::Fence,
+                )
             })
         }
         Command::PlanPass { pass, kind } => {
             let input = PlanInput { task, pass, kind };
             Box::pin(async move {
-                answered(ctx.execute_activity(CancelActivities::query_new_wf_executions, input, small).await, Answered::Planned)
+                answered(
+                    ctx.execute_activity(CancelActivities::query_new_wf_executions, input, small)
+                        .await,
+                    Answered::Planned,
+                )
             })
         }
-        Command::RunWindow { pass, window, kind, range, spec } => {
-            let input = WindowInput { task, reason: input.spec.reason.clone(), pass, window, kind, range, spec };
+        Command::RunWindow {
+            pass,
+            window,
+            kind,
+            range,
+            spec,
+        } => {
+            let input = WindowInput {
+                task,
+                reason: input.spec.reason.clone(),
+                pass,
+                window,
+                kind,
+                range,
+                spec,
+            };
             Box::pin(async move {
                 // Cancelled before it began: it did nothing, and that is known.
                 if token.is_cancelled() {
                     return Answered::Window(WindowOutput::default());
                 }
-                answered(ctx.execute_activity(CancelActivities::bulk_cancel_workflows, input, counted).await, Answered::Window)
+                answered(
+                    ctx.execute_activity(CancelActivities::bulk_cancel_workflows, input, counted)
+                        .await,
+                    Answered::Window,
+                )
             })
         }
         Command::Confirm { round, spec } => {
             let input = ConfirmInput { task, round, spec };
             Box::pin(async move {
-                answered(ctx.execute_activity(CancelActivities::confirm_all_canceled, input, small).await, Answered::Confirmed)
+                answered(
+                    ctx.execute_activity(CancelActivities::confirm_all_canceled, input, small)
+                        .await,
+                    Answered::Confirmed,
+                )
             })
         }
         Command::StartBatch { fence_ms } => {
@@ -146,7 +186,9 @@ pub(super) fn start(
             let mut options = on_batch_queue(options_within(BATCH_START, token));
             options.schedule_to_start_timeout = Some(BATCH_AWAY);
             Box::pin(async move {
-                let started = ctx.execute_activity(BatchActivityDefinitions::batch_cancel_workflows, input, options).await;
+                let started = ctx
+                    .execute_activity(BatchActivityDefinitions::batch_cancel_workflows, input, options)
+                    .await;
                 answered(started, Answered::BatchStarted)
             })
         }
@@ -154,15 +196,23 @@ pub(super) fn start(
             let input = TrackBatchInput { job_id: job_id.clone() };
             let options = on_batch_queue(small);
             Box::pin(async move {
-                let tracked = ctx.execute_activity(BatchActivityDefinitions::track_batch, input, options).await;
+                let tracked = ctx
+                    .execute_activity(BatchActivityDefinitions::track_batch, input, options)
+                    .await;
                 answered(tracked, |output| Answered::BatchEnded(job_id, output))
             })
         }
         Command::StopBatch { job_id } => {
-            let input = StopBatchInput { job_id, reason: input.spec.reason.clone() };
+            let input = StopBatchInput {
+                job_id,
+                reason: input.spec.reason.clone(),
+            };
             let options = options_within(BATCH_STOP, token);
             Box::pin(async move {
-                answered(ctx.execute_activity(CancelActivities::stop_batch, input, options).await, Answered::BatchStopped)
+                answered(
+                    ctx.execute_activity(CancelActivities::stop_batch, input, options).await,
+                    Answered::BatchStopped,
+                )
             })
         }
         Command::Wait { ms } => Box::pin(async move {
@@ -176,13 +226,18 @@ pub(super) fn start(
 }
 
 /// Looks up what the receipt needs beside the outcome; a few tries, since a receipt must not hang on it.
-pub(super) async fn conclude(ctx: &WorkflowContext<BulkCancelWorkflow>, input: ConcludeInput) -> Result<Conclusion, String> {
+pub(super) async fn conclude(
+    ctx: &WorkflowContext<BulkCancelWorkflow>,
+    input: ConcludeInput,
+) -> Result<Conclusion, String> {
     let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(20))
         .heartbeat_timeout(HEARTBEAT)
         .cancellation_token(WorkflowCancellationToken::new())
         .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
         .build();
-    ctx.execute_activity(CancelActivities::conclude_cancellation, input, options).await.map_err(|error| reason(&error))
+    ctx.execute_activity(CancelActivities::conclude_cancellation, input, options)
+        .await
+        .map_err(|error| reason(&error))
 }
 
 fn options(token: WorkflowCancellationToken, cancellation: ActivityCancellationType) -> ActivityOptions {
@@ -208,7 +263,10 @@ fn on_batch_queue(mut options: ActivityOptions) -> ActivityOptions {
 
 /// For what must come to an end soon, all its attempts together.
 fn options_within(limit: Duration, token: WorkflowCancellationToken) -> ActivityOptions {
-    ActivityOptions::with_schedule_to_close_timeout(limit).heartbeat_timeout(HEARTBEAT).cancellation_token(token).build()
+    ActivityOptions::with_schedule_to_close_timeout(limit)
+        .heartbeat_timeout(HEARTBEAT)
+        .cancellation_token(token)
+        .build()
 }
 
 fn answered<T>(result: Result<T, ActivityExecutionError>, answer: impl FnOnce(T) -> Answered) -> Answered {

@@ -20,15 +20,23 @@ const IDENTIFIED: usize = 5;
 
 /// Looks up what the receipt needs.
 pub(crate) async fn run(main: &Namespace, input: &ConcludeInput) -> Result<Conclusion, Status> {
-    let closed = main.count(query::closed_since(&input.task.filter, input.since_ms)).await?;
+    let closed = main
+        .count(query::closed_since(&input.task.filter, input.since_ms))
+        .await?;
     let open = main.count(input.task.filter.open()).await?;
     let starters = if input.blockers {
-        let page = main.list(query::started_since(&input.task.filter, input.since_ms), 1_000, None).await?;
+        let page = main
+            .list(query::started_since(&input.task.filter, input.since_ms), 1_000, None)
+            .await?;
         identify(main, page.rows).await
     } else {
         Vec::new()
     };
-    Ok(Conclusion { closed: Some(closed), open: Some(open), starters })
+    Ok(Conclusion {
+        closed: Some(closed),
+        open: Some(open),
+        starters,
+    })
 }
 
 /// Groups what started by type and parent, most frequent first, and finds out the identity of the most frequent.
@@ -36,13 +44,21 @@ async fn identify(main: &Namespace, rows: Vec<Row>) -> Vec<Starter> {
     let groups = group(rows);
     let identities = join_all(groups.iter().take(IDENTIFIED).map(|group| {
         let newest = group.newest.clone();
-        async move { main.starter_identity(newest.0, newest.1).await.ok().filter(|identity| !identity.is_empty()) }
+        async move {
+            main.starter_identity(newest.0, newest.1)
+                .await
+                .ok()
+                .filter(|identity| !identity.is_empty())
+        }
     }))
     .await;
     groups
         .into_iter()
         .zip(identities.into_iter().chain(std::iter::repeat(None)))
-        .map(|(group, identity)| Starter { identity, ..group.starter })
+        .map(|(group, identity)| Starter {
+            identity,
+            ..group.starter
+        })
         .collect()
 }
 

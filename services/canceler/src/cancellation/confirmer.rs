@@ -20,13 +20,21 @@ const BEAT: Duration = Duration::from_millis(500);
 /// An answer that came in.
 enum Answer {
     Lag(Result<u64, CallError>),
-    /// When it was asked for, and what came.
-    Look(u64, Result<Page, Status>),
+    /// When it was asked for, whether it is the look's first page, and what came.
+    Look {
+        asked_ms: u64,
+        first: bool,
+        page: Result<Page, Status>,
+    },
     Describe(Slot, DescribeReply),
 }
 
 /// Runs one confirmation to its end.
-pub(crate) async fn run(ctx: &ActivityContext, main: &Namespace, input: &ConfirmInput) -> Result<ConfirmOutput, ActivityError> {
+pub(crate) async fn run(
+    ctx: &ActivityContext,
+    main: &Namespace,
+    input: &ConfirmInput,
+) -> Result<ConfirmOutput, ActivityError> {
     let mut confirm = Confirm::new(input.spec.clone());
     let query = input.task.filter.open();
     let clock = Clock::start();
@@ -40,15 +48,20 @@ pub(crate) async fn run(ctx: &ActivityContext, main: &Namespace, input: &Confirm
             match confirm.next(clock.now_ms()) {
                 ConfirmStep::MeasureLag => {
                     let measured = canary::measure_lag(main, &input.task.cancellation_id);
-                    calls.push(async move { Answer::Lag(measured.await.map_err(|status| call_error(&status))) }.boxed());
+                    calls
+                        .push(async move { Answer::Lag(measured.await.map_err(|status| call_error(&status))) }.boxed());
                 }
                 ConfirmStep::Look { page_size, token } => {
                     let size = i32::try_from(page_size).unwrap_or(1_000);
                     let query = query.clone();
                     calls.push(
                         async move {
-                            let asked_ms = clock.now_ms();
-                            Answer::Look(asked_ms, main.list(query, size, token).await)
+                            let (asked_ms, first) = (clock.now_ms(), token.is_none());
+                            Answer::Look {
+                                asked_ms,
+                                first,
+                                page: main.list(query, size, token).await,
+                            }
                         }
                         .boxed(),
                     );
@@ -57,7 +70,12 @@ pub(crate) async fn run(ctx: &ActivityContext, main: &Namespace, input: &Confirm
                     calls.push(async move { Answer::Describe(slot, main.describe(workflow_id).await) }.boxed());
                 }
                 ConfirmStep::Wait { until_ms } => break until_ms.map(|until| clock.until(until)),
-                ConfirmStep::Done(confirmed) => return Ok(ConfirmOutput { confirmed, first_empty_ms }),
+                ConfirmStep::Done(confirmed) => {
+                    return Ok(ConfirmOutput {
+                        confirmed,
+                        first_empty_ms,
+                    });
+                }
             }
         };
         tokio::select! {
@@ -67,14 +85,14 @@ pub(crate) async fn run(ctx: &ActivityContext, main: &Namespace, input: &Confirm
                 match answer {
                     Answer::Lag(Ok(lag_ms)) => confirm.on_lag(now_ms, lag_ms),
                     Answer::Lag(Err(error)) => confirm.on_lag_error(now_ms, error),
-                    Answer::Look(asked_ms, Ok(page)) => {
-                        if page.rows.is_empty() {
+                    Answer::Look { asked_ms, first, page: Ok(page) } => {
+                        if first && page.rows.is_empty() {
                             first_empty_ms.get_or_insert(asked_ms);
                         }
                         open = u64::try_from(page.rows.len()).ok();
                         confirm.on_look(now_ms, asked_ms, page.rows, page.next);
                     }
-                    Answer::Look(_, Err(status)) => confirm.on_look_error(now_ms, call_error(&status)),
+                    Answer::Look { page: Err(status), .. } => confirm.on_look_error(now_ms, call_error(&status)),
                     Answer::Describe(slot, reply) => confirm.on_describe(now_ms, slot, reply),
                 }
             }

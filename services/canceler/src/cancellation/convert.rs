@@ -18,20 +18,26 @@ pub(crate) fn duration(ms: u64) -> prost_types::Duration {
 #[must_use]
 pub(crate) fn timestamp(ms: u64) -> prost_types::Timestamp {
     let duration = duration(ms);
-    prost_types::Timestamp { seconds: duration.seconds, nanos: duration.nanos }
+    prost_types::Timestamp {
+        seconds: duration.seconds,
+        nanos: duration.nanos,
+    }
 }
 
 /// A point in time as milliseconds since the epoch; 0 before it.
 #[must_use]
 pub(crate) fn epoch_ms(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Seconds and nanoseconds of a server's timestamp as milliseconds since the epoch; 0 before it.
 #[must_use]
 pub(crate) fn parts_ms(seconds: i64, nanos: i32) -> u64 {
     let seconds = u64::try_from(seconds).unwrap_or(0);
-    seconds.saturating_mul(1_000).saturating_add(u64::try_from(nanos).unwrap_or(0) / 1_000_000)
+    seconds
+        .saturating_mul(1_000)
+        .saturating_add(u64::try_from(nanos).unwrap_or(0) / 1_000_000)
 }
 
 /// Milliseconds since the epoch as a visibility query writes a time, quoted.
@@ -58,13 +64,17 @@ impl Clock {
     /// A clock that begins now.
     #[must_use]
     pub(crate) fn start() -> Self {
-        Self { wall_ms: epoch_ms(SystemTime::now()), since: std::time::Instant::now() }
+        Self {
+            wall_ms: epoch_ms(SystemTime::now()),
+            since: std::time::Instant::now(),
+        }
     }
 
     /// Now.
     #[must_use]
     pub(crate) fn now_ms(&self) -> u64 {
-        self.wall_ms.saturating_add(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX))
+        self.wall_ms
+            .saturating_add(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// How long until `ms`; zero when it is past.
@@ -103,7 +113,13 @@ mod tests {
 
     #[test]
     fn times_keep_their_milliseconds() {
-        assert_eq!(timestamp(1_700_000_000_123), prost_types::Timestamp { seconds: 1_700_000_000, nanos: 123_000_000 });
+        assert_eq!(
+            timestamp(1_700_000_000_123),
+            prost_types::Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 123_000_000
+            }
+        );
         assert_eq!(parts_ms(1_700_000_000, 123_999_999), 1_700_000_000_123);
         assert_eq!(parts_ms(-1, 0), 0);
         assert_eq!(query_time(1_700_000_000_123), "\"2023-11-14T22:13:20.123Z\"");

@@ -27,12 +27,20 @@ pub(crate) struct Answer {
 impl Answer {
     /// Nobody was asked.
     pub(crate) fn not_asked() -> Self {
-        Self { status: QuiesceStatus::NotConfigured, word: "not asked", detail: String::new() }
+        Self {
+            status: QuiesceStatus::NotConfigured,
+            word: "not asked",
+            detail: String::new(),
+        }
     }
 
     /// With the fence, as the machine wants it.
     pub(crate) fn at(&self, fence_ms: u64) -> Quiesced {
-        Quiesced { status: self.status, fence_ms, detail: self.detail.clone() }
+        Quiesced {
+            status: self.status,
+            fence_ms,
+            detail: self.detail.clone(),
+        }
     }
 }
 
@@ -43,7 +51,11 @@ pub(crate) async fn quiesce(address: &str, workload_id: &str, reason: &str, ttl_
         Ok(channel) => channel,
         Err(error) => {
             let detail = format!("the work service's address cannot be used: {error}");
-            return Answer { status: QuiesceStatus::Unreachable, word: "unreachable", detail };
+            return Answer {
+                status: QuiesceStatus::Unreachable,
+                word: "unreachable",
+                detail,
+            };
         }
     };
     let mut client = SourceServiceClient::new(channel);
@@ -70,8 +82,16 @@ pub(crate) async fn quiesce(address: &str, workload_id: &str, reason: &str, ttl_
 }
 
 fn accepted(state: QuiesceState) -> Answer {
-    let word = if state == QuiesceState::Effective { "effective" } else { "accepted" };
-    Answer { status: QuiesceStatus::Accepted, word, detail: String::new() }
+    let word = if state == QuiesceState::Effective {
+        "effective"
+    } else {
+        "accepted"
+    };
+    Answer {
+        status: QuiesceStatus::Accepted,
+        word,
+        detail: String::new(),
+    }
 }
 
 fn not_accepted(status: &Status) -> Answer {
@@ -92,8 +112,16 @@ fn not_accepted(status: &Status) -> Answer {
         | Code::DataLoss
         | Code::Unauthenticated => (QuiesceStatus::Refused, "refused"),
     };
-    let detail = format!("the work service did not quiesce the workload ({word}): {:?}: {}", status.code(), status.message());
-    Answer { status: status_word, word, detail }
+    let detail = format!(
+        "the work service did not quiesce the workload ({word}): {:?}: {}",
+        status.code(),
+        status.message()
+    );
+    Answer {
+        status: status_word,
+        word,
+        detail,
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +135,10 @@ mod tests {
         let refused = not_accepted(&Status::failed_precondition("no"));
         assert_eq!((refused.status, refused.word), (QuiesceStatus::Refused, "refused"));
         let unreachable = not_accepted(&Status::unavailable("gone"));
-        assert_eq!((unreachable.status, unreachable.word), (QuiesceStatus::Unreachable, "unreachable"));
+        assert_eq!(
+            (unreachable.status, unreachable.word),
+            (QuiesceStatus::Unreachable, "unreachable")
+        );
         assert!(unreachable.detail.contains("gone"));
     }
 

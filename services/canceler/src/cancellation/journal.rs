@@ -16,11 +16,14 @@ use sha2::{Digest as _, Sha256};
 use super::receipt::JournalChunk;
 
 /// Lines of a chunk at most.
-const CHUNK_LINES: u64 = 5_000;
-/// How long a line waits for its chunk to fill: what a crash can lose.
+const CHUNK_LINES: u64 = 20_000;
+/// How long a line waits for its chunk to fill: what a crash can lose. It grows with each chunk, since all of them stand in
+/// every heartbeat: an hour makes a hundred chunks, not a thousand.
 const CHUNK_AGE: Duration = Duration::from_secs(5);
-/// Tries of one write.
+const CHUNK_AGE_GROWTH: Duration = Duration::from_millis(500);
+/// Tries of one write, and how long each may take: a store that hangs must not hold up the window.
 const ATTEMPTS: u32 = 3;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gathers and writes the chunks of one window attempt.
 pub(crate) struct Journal {
@@ -74,7 +77,10 @@ impl Journal {
         while let Some(Some((number, result))) = self.writes.next().now_or_never() {
             self.done(number, result);
         }
-        if self.since.is_some_and(|since| since.elapsed() >= CHUNK_AGE) {
+        if self
+            .since
+            .is_some_and(|since| since.elapsed() >= CHUNK_AGE + CHUNK_AGE_GROWTH * self.next)
+        {
             self.cut();
         }
     }
@@ -118,15 +124,17 @@ impl Journal {
         let task = tokio::spawn(async move {
             let sha256 = hex::encode(Sha256::digest(&bytes));
             for attempt in 1..=ATTEMPTS {
-                match store.put(&key, bytes.clone()).await {
-                    Ok(()) => return Ok(JournalChunk { key, sha256, outcomes }),
-                    Err(error) => tracing::warn!(key, attempt, error = %error, "journal chunk not written"),
+                match tokio::time::timeout(WRITE_TIMEOUT, store.put(&key, bytes.clone())).await {
+                    Ok(Ok(())) => return Ok(JournalChunk { key, sha256, outcomes }),
+                    Ok(Err(error)) => tracing::warn!(key, attempt, error = %error, "journal chunk not written"),
+                    Err(_) => tracing::warn!(key, attempt, "journal chunk not written in time"),
                 }
                 tokio::time::sleep(Duration::from_millis(200) * attempt).await;
             }
             Err(outcomes)
         });
-        self.writes.push(async move { (number, task.await.unwrap_or(Err(outcomes))) }.boxed());
+        self.writes
+            .push(async move { (number, task.await.unwrap_or(Err(outcomes))) }.boxed());
     }
 }
 
@@ -151,24 +159,30 @@ mod tests {
     #[tokio::test]
     async fn every_outcome_is_a_line_of_a_chunk_with_its_hash() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = PayloadSettings { url: folder.path().display().to_string(), threshold_bytes: 1 << 20 };
+        let settings = PayloadSettings {
+            url: folder.path().display().to_string(),
+            threshold_bytes: 1 << 20,
+        };
         let store = PayloadStore::open(&settings).unwrap();
         let mut journal = Journal::new(store.clone(), "journal/c/p1-w0-a1".into());
-        let outcomes: Vec<_> = (0..12_345).map(outcome).collect();
+        let outcomes: Vec<_> = (0..52_345).map(outcome).collect();
         for some in outcomes.chunks(1_000) {
             journal.add(some);
             journal.poll();
         }
         let (chunks, lost) = journal.finish().await;
         assert_eq!((chunks.len(), lost), (3, 0));
-        assert_eq!(chunks.iter().map(|chunk| chunk.outcomes).sum::<u64>(), 12_345);
+        assert_eq!(chunks.iter().map(|chunk| chunk.outcomes).sum::<u64>(), 52_345);
         let mut read = Vec::new();
         for chunk in &chunks {
             let bytes = store.get(&chunk.key).await.unwrap();
             assert_eq!(hex::encode(Sha256::digest(&bytes)), chunk.sha256);
-            read.extend(bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(|line| {
-                serde_json::from_slice::<TargetOutcome>(line).unwrap()
-            }));
+            read.extend(
+                bytes
+                    .split(|b| *b == b'\n')
+                    .filter(|line| !line.is_empty())
+                    .map(|line| serde_json::from_slice::<TargetOutcome>(line).unwrap()),
+            );
         }
         assert_eq!(read, outcomes);
     }

@@ -3,8 +3,8 @@
 
 use quell_api::target::Filter;
 use quell_sweep::{
-    BatchReport, Campaign, CampaignSpec, Checkpoint, ConfirmSpec, Confirmed, Counts, PassKind, Phase, Planned, Quiesced, StartRange, Starter,
-    Verdict, WindowResult, WindowSpec,
+    BatchReport, Campaign, CampaignSpec, Checkpoint, ConfirmSpec, Confirmed, Counts, PassKind, Phase, Planned,
+    Quiesced, StartRange, Starter, Verdict, WindowResult, WindowSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -281,6 +281,9 @@ mod tests {
     fn what_older_code_wrote_is_still_read() {
         assert_eq!(serde_json::from_str::<Ledger>("{}").unwrap(), Ledger::default());
         assert_eq!(serde_json::from_str::<Standing>("{}").unwrap(), Standing::default());
-        assert_eq!(serde_json::from_str::<Beat>(r#"{"from_the_future":1}"#).unwrap(), Beat::default());
+        assert_eq!(
+            serde_json::from_str::<Beat>(r#"{"from_the_future":1}"#).unwrap(),
+            Beat::default()
+        );
     }
 }

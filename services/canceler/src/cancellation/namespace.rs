@@ -56,7 +56,12 @@ impl Namespace {
     pub(crate) async fn connect(namespace: &NamespaceClient, budget: Budget) -> Result<Self, quell_mesh::Error> {
         let client = namespace.client().await?;
         let identity = client.connection().identity().to_owned();
-        Ok(Self { client, name: namespace.namespace().to_owned(), identity, budget })
+        Ok(Self {
+            client,
+            name: namespace.namespace().to_owned(),
+            identity,
+            budget,
+        })
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -68,7 +73,10 @@ impl Namespace {
     /// How many executions match; for people.
     pub(crate) async fn count(&self, query: String) -> Result<u64, Status> {
         self.budget.turn().await;
-        let request = CountWorkflowExecutionsRequest { namespace: self.name.clone(), query };
+        let request = CountWorkflowExecutionsRequest {
+            namespace: self.name.clone(),
+            query,
+        };
         let mut stub = self.client.connection().workflow_service();
         // A count is never driven by a machine: the SDK may retry it.
         let mut request = Request::new(request);
@@ -88,8 +96,13 @@ impl Namespace {
         };
         let mut stub = self.client.connection().workflow_service();
         let answer = stub.list_workflow_executions(self.request(request)).await?.into_inner();
-        let next = Some(answer.next_page_token).filter(|token| !token.is_empty()).map(PageToken);
-        Ok(Page { rows: answer.executions.into_iter().map(row).collect(), next })
+        let next = Some(answer.next_page_token)
+            .filter(|token| !token.is_empty())
+            .map(PageToken);
+        Ok(Page {
+            rows: answer.executions.into_iter().map(row).collect(),
+            next,
+        })
     }
 
     /// The current run of a workflow id.
@@ -99,7 +112,11 @@ impl Namespace {
                 Ok(status) if is_open(status) => {
                     let first_run_id = info.first_run_id.clone();
                     let row = row(info);
-                    let first_run_id = if first_run_id.is_empty() { row.run_id.clone() } else { first_run_id };
+                    let first_run_id = if first_run_id.is_empty() {
+                        row.run_id.clone()
+                    } else {
+                        first_run_id
+                    };
                     DescribeReply::Open { row, first_run_id }
                 }
                 _ => DescribeReply::Closed,
@@ -112,17 +129,27 @@ impl Namespace {
     async fn execution(&self, workflow_id: String) -> Result<Option<WorkflowExecutionInfo>, Status> {
         let request = DescribeWorkflowExecutionRequest {
             namespace: self.name.clone(),
-            execution: Some(WorkflowExecution { workflow_id, run_id: String::new() }),
+            execution: Some(WorkflowExecution {
+                workflow_id,
+                run_id: String::new(),
+            }),
         };
         let mut stub = self.client.connection().workflow_service();
-        Ok(stub.describe_workflow_execution(self.request(request)).await?.into_inner().workflow_execution_info)
+        Ok(stub
+            .describe_workflow_execution(self.request(request))
+            .await?
+            .into_inner()
+            .workflow_execution_info)
     }
 
     /// Terminates a chain: an empty run id, pinned by its first run.
     pub(crate) async fn stop(&self, pin: Pin, reason: String) -> StopReply {
         let request = TerminateWorkflowExecutionRequest {
             namespace: self.name.clone(),
-            workflow_execution: Some(WorkflowExecution { workflow_id: pin.workflow_id, run_id: String::new() }),
+            workflow_execution: Some(WorkflowExecution {
+                workflow_id: pin.workflow_id,
+                run_id: String::new(),
+            }),
             first_execution_run_id: pin.first_run_id,
             reason,
             identity: self.identity.clone(),
@@ -146,12 +173,18 @@ impl Namespace {
             // The id makes a lost reply harmless: the server calls the repeated request done.
             request_id: workflow_id.clone(),
             workflow_id,
-            workflow_type: Some(WorkflowType { name: CANARY_TYPE.to_owned() }),
-            task_queue: Some(TaskQueue { name: CANARY_QUEUE.to_owned(), ..TaskQueue::default() }),
+            workflow_type: Some(WorkflowType {
+                name: CANARY_TYPE.to_owned(),
+            }),
+            task_queue: Some(TaskQueue {
+                name: CANARY_QUEUE.to_owned(),
+                ..TaskQueue::default()
+            }),
             workflow_execution_timeout: CANARY_LIFE.try_into().ok(),
             identity: self.identity.clone(),
-            search_attributes: (!fields.is_empty())
-                .then_some(temporalio_common::protos::temporal::api::common::v1::SearchAttributes { indexed_fields: fields }),
+            search_attributes: (!fields.is_empty()).then_some(
+                temporalio_common::protos::temporal::api::common::v1::SearchAttributes { indexed_fields: fields },
+            ),
             ..StartWorkflowExecutionRequest::default()
         };
         let mut stub = self.client.connection().workflow_service();
@@ -162,7 +195,9 @@ impl Namespace {
     /// When an execution started, by the server's clock; `None` when it is unknown.
     pub(crate) async fn start_ms(&self, workflow_id: String) -> Result<Option<u64>, Status> {
         let info = self.execution(workflow_id).await?;
-        Ok(info.and_then(|info| info.start_time).map(|time| parts_ms(time.seconds, time.nanos)))
+        Ok(info
+            .and_then(|info| info.start_time)
+            .map(|time| parts_ms(time.seconds, time.nanos)))
     }
 
     /// Identity of the caller that started a run; empty where the history does not say.
@@ -174,7 +209,11 @@ impl Namespace {
             ..GetWorkflowExecutionHistoryRequest::default()
         };
         let mut stub = self.client.connection().workflow_service();
-        let history = stub.get_workflow_execution_history(self.request(request)).await?.into_inner().history;
+        let history = stub
+            .get_workflow_execution_history(self.request(request))
+            .await?
+            .into_inner()
+            .history;
         let first = history.and_then(|history| history.events.into_iter().next());
         Ok(match first {
             Some(event) if event.event_type() == EventType::WorkflowExecutionStarted => match event.attributes {
@@ -195,13 +234,20 @@ const CANARY_LIFE: Duration = Duration::from_secs(60);
 
 /// Whether a status means open: Running, or Paused (which older servers do not know).
 fn is_open(status: WorkflowExecutionStatus) -> bool {
-    matches!(status, WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused)
+    matches!(
+        status,
+        WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
+    )
 }
 
 /// A keyword as the server wants it.
 fn keyword(value: &str) -> temporalio_common::protos::temporal::api::common::v1::Payload {
     temporalio_common::protos::temporal::api::common::v1::Payload {
-        metadata: [("encoding".to_owned(), b"json/plain".to_vec()), ("type".to_owned(), b"Keyword".to_vec())].into(),
+        metadata: [
+            ("encoding".to_owned(), b"json/plain".to_vec()),
+            ("type".to_owned(), b"Keyword".to_vec()),
+        ]
+        .into(),
         data: serde_json::Value::from(value).to_string().into_bytes(),
         ..Default::default()
     }
@@ -226,7 +272,10 @@ fn row(info: WorkflowExecutionInfo) -> Row {
         workflow_type: info.r#type.map(|r#type| r#type.name).unwrap_or_default(),
         start_ms: info.start_time.map_or(0, |time| parts_ms(time.seconds, time.nanos)),
         root_workflow_id: info.root_execution.map(|root| root.workflow_id).unwrap_or_default(),
-        parent_workflow_id: info.parent_execution.map(|parent| parent.workflow_id).filter(|id| !id.is_empty()),
+        parent_workflow_id: info
+            .parent_execution
+            .map(|parent| parent.workflow_id)
+            .filter(|id| !id.is_empty()),
         workload_id,
     }
 }
@@ -242,7 +291,9 @@ mod tests {
             let mut payload = keyword("x");
             payload.data = data.as_bytes().to_vec();
             let info = WorkflowExecutionInfo {
-                search_attributes: Some(SearchAttributes { indexed_fields: [("WorkloadId".to_owned(), payload)].into() }),
+                search_attributes: Some(SearchAttributes {
+                    indexed_fields: [("WorkloadId".to_owned(), payload)].into(),
+                }),
                 ..WorkflowExecutionInfo::default()
             };
             assert_eq!(row(info).workload_id.as_deref(), Some("1"), "{data}");

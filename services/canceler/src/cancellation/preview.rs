@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quell_api::{canceler::v1 as pb, r#type::v1::ExecutionRef, target::Filter};
+use quell_api::{canceler::v1 as pb, target::Filter, r#type::v1::ExecutionRef};
 use quell_sweep::{PassKind, Row, StartRange};
 use tokio::time::Instant;
 use tonic::Status;
@@ -22,11 +22,17 @@ const GROWTH_SPAN: Duration = Duration::from_secs(1);
 const GROWING: f64 = 0.5;
 
 /// Looks at what matches.
-pub(crate) async fn run(main: &Namespace, filter: &Filter, sample_size: usize) -> Result<pb::PreviewCancellationResponse, Status> {
+pub(crate) async fn run(
+    main: &Namespace,
+    filter: &Filter,
+    sample_size: usize,
+) -> Result<pb::PreviewCancellationResponse, Status> {
     let query = filter.open();
     let first_at = Instant::now();
     let first = main.count(query.clone()).await?;
-    let roots = main.count(query::window(filter, PassKind::Roots, StartRange::ALL)).await?;
+    let roots = main
+        .count(query::window(filter, PassKind::Roots, StartRange::ALL))
+        .await?;
     let page = main.list(query.clone(), SAMPLED, None).await?;
     tokio::time::sleep_until(first_at + GROWTH_SPAN).await;
     let open = main.count(query.clone()).await?;
@@ -48,8 +54,13 @@ fn types(rows: &[Row]) -> Vec<pb::TypeCount> {
     for row in rows {
         *counts.entry(&row.workflow_type).or_default() += 1;
     }
-    let mut types: Vec<_> =
-        counts.into_iter().map(|(workflow_type, count)| pb::TypeCount { workflow_type: workflow_type.to_owned(), count }).collect();
+    let mut types: Vec<_> = counts
+        .into_iter()
+        .map(|(workflow_type, count)| pb::TypeCount {
+            workflow_type: workflow_type.to_owned(),
+            count,
+        })
+        .collect();
     types.sort_by_key(|of| std::cmp::Reverse(of.count));
     types
 }
@@ -72,19 +83,27 @@ fn growth(before: u64, after: u64, took: Duration) -> f64 {
 fn warnings(open: u64, roots: u64, growth: f64) -> Vec<String> {
     let mut warnings = Vec::new();
     if open == 0 {
-        warnings.push("nothing open matches now; what starts later with the same attributes would still be stopped".to_owned());
+        warnings.push(
+            "nothing open matches now; what starts later with the same attributes would still be stopped".to_owned(),
+        );
     }
     if growth >= GROWING {
         warnings.push(format!("the target grows by about {growth:.0} a second: tell its source to stop, or name it by workload_id so that Quell can"));
     }
     if open > DEFAULT_MAX_AFFECTED {
-        warnings.push(format!("more than the default max_affected of {DEFAULT_MAX_AFFECTED} match: it must be raised"));
+        warnings.push(format!(
+            "more than the default max_affected of {DEFAULT_MAX_AFFECTED} match: it must be raised"
+        ));
     }
     if open > 0 && roots == 0 {
-        warnings.push("everything that matches has a parent: a parent that does not match may start more, or fail".to_owned());
+        warnings.push(
+            "everything that matches has a parent: a parent that does not match may start more, or fail".to_owned(),
+        );
     }
     if roots > 0 && open > roots {
-        warnings.push("parents and children match: ENGINE_BOTH stops children first, which can fail their parents".to_owned());
+        warnings.push(
+            "parents and children match: ENGINE_BOTH stops children first, which can fail their parents".to_owned(),
+        );
     }
     warnings
 }

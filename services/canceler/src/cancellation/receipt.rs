@@ -71,7 +71,10 @@ impl Receipt {
     /// Executions closed in scope since the fence that were not stopped by us, at least 0.
     #[must_use]
     pub fn closed_by_others(&self) -> u64 {
-        self.conclusion.closed.unwrap_or(0).saturating_sub(self.outcome.totals.counts.stopped)
+        self.conclusion
+            .closed
+            .unwrap_or(0)
+            .saturating_sub(self.outcome.totals.counts.stopped)
     }
 
     /// As callers see it.
@@ -89,7 +92,11 @@ impl Receipt {
             start_time: Some(timestamp(self.ledger.start_ms)),
             end_time: Some(timestamp(self.end_ms)),
             fence_time: outcome.fence_ms.map(timestamp),
-            quiesce: if self.ledger.quiesce.is_empty() { "not asked".to_owned() } else { self.ledger.quiesce.clone() },
+            quiesce: if self.ledger.quiesce.is_empty() {
+                "not asked".to_owned()
+            } else {
+                self.ledger.quiesce.clone()
+            },
             passes: i32::try_from(outcome.pass_count).unwrap_or(i32::MAX),
             stopped: count(counts.stopped),
             already_closed: count(counts.already_closed + counts.not_found),
@@ -108,7 +115,10 @@ impl Receipt {
             looks: outcome
                 .looks
                 .iter()
-                .map(|look| pb::Look { time: Some(timestamp(look.at_ms)), empty: look.is_empty() })
+                .map(|look| pb::Look {
+                    time: Some(timestamp(look.at_ms)),
+                    empty: look.is_empty(),
+                })
                 .collect(),
             lag: Some(duration(self.ledger.lag_ms.max(outcome.lag_ms))),
             residuals: self.residuals(),
@@ -125,7 +135,10 @@ impl Receipt {
                     outcomes: count(chunk.outcomes),
                 })
                 .collect(),
-            time_to_first_zero: self.ledger.first_zero_ms.map(|at| duration(at.saturating_sub(self.ledger.start_ms))),
+            time_to_first_zero: self
+                .ledger
+                .first_zero_ms
+                .map(|at| duration(at.saturating_sub(self.ledger.start_ms))),
         }
     }
 
@@ -151,14 +164,23 @@ impl Receipt {
             return Vec::new();
         }
         // What was looked up at the end knows identities; what the windows saw is the fallback.
-        let starters =
-            if self.conclusion.starters.is_empty() { &self.outcome.starters } else { &self.conclusion.starters };
+        let starters = if self.conclusion.starters.is_empty() {
+            &self.outcome.starters
+        } else {
+            &self.conclusion.starters
+        };
         starters.iter().take(BLOCKERS).map(blocker).collect()
     }
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.outcome.warnings.clone();
-        warnings.extend(self.ledger.warnings.iter().filter(|warning| !self.outcome.warnings.contains(warning)).cloned());
+        warnings.extend(
+            self.ledger
+                .warnings
+                .iter()
+                .filter(|warning| !self.outcome.warnings.contains(warning))
+                .cloned(),
+        );
         let totals = &self.outcome.totals;
         if totals.uncounted > 0 {
             warnings.push(format!(
@@ -166,19 +188,32 @@ impl Receipt {
                 totals.uncounted
             ));
         }
-        if self.outcome.batch.as_ref().is_some_and(|batch| batch.state == BatchState::Stopped) {
-            warnings.push("the server's batch was stopped; what its worker had at hand may still end for some seconds".to_owned());
+        if self
+            .outcome
+            .batch
+            .as_ref()
+            .is_some_and(|batch| batch.state == BatchState::Stopped)
+        {
+            warnings.push(
+                "the server's batch was stopped; what its worker had at hand may still end for some seconds".to_owned(),
+            );
         }
         let stale = self.outcome.stale.len();
         if stale > 0 {
-            warnings.push(format!("visibility still calls {stale} executions open that are closed"));
+            warnings.push(format!(
+                "visibility still calls {stale} executions open that are closed"
+            ));
         }
         warnings
     }
 }
 
 fn reference(workflow_id: &str, run_id: &str) -> ExecutionRef {
-    ExecutionRef { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned(), ..ExecutionRef::default() }
+    ExecutionRef {
+        workflow_id: workflow_id.to_owned(),
+        run_id: run_id.to_owned(),
+        ..ExecutionRef::default()
+    }
 }
 
 fn blocker(starter: &Starter) -> String {
@@ -198,7 +233,10 @@ fn explanation(outcome: &Outcome) -> String {
     match &outcome.why {
         Why::Confirmed => {
             let looks = outcome.looks.iter().rev().take_while(|look| look.is_empty()).count();
-            format!("none visible in {looks} looks in a row, each more than the measured index lag ({} ms) apart", outcome.lag_ms)
+            format!(
+                "none visible in {looks} looks in a row, each more than the measured index lag ({} ms) apart",
+                outcome.lag_ms
+            )
         }
         Why::FailuresRemain { failed, alive } => {
             format!("{failed} stops failed for good in the last pass, and at least {alive} executions are alive")
@@ -206,7 +244,11 @@ fn explanation(outcome: &Outcome) -> String {
         Why::Unconfirmed { alive: 0 } => "the index could not be confirmed to be empty".to_owned(),
         Why::Unconfirmed { alive } => format!("at least {alive} executions are alive though no stop failed"),
         Why::StopRequested { reason } => format!("aborted on request: {reason}"),
-        Why::CapReached { max_affected, charged, open } => format!(
+        Why::CapReached {
+            max_affected,
+            charged,
+            open,
+        } => format!(
             "aborted at max_affected: {max_affected} may be stopped, {charged} were or may have been, and {open} were open beside"
         ),
         Why::ActivityFailed { command, reason } => format!("aborted: {command} failed for good: {reason}"),

@@ -47,13 +47,19 @@ pub(crate) fn call_error(status: &Status) -> CallError {
         | Code::Unimplemented
         | Code::Unauthenticated => CallErrorKind::Permanent,
     };
-    CallError { kind, reason: format!("{:?}: {}", status.code(), status.message()) }
+    CallError {
+        kind,
+        reason: format!("{:?}: {}", status.code(), status.message()),
+    }
 }
 
 /// Whether it is the namespace that was not found.
 fn is_namespace_missing(status: &Status) -> bool {
-    tonic_types::pb::Status::decode(status.details())
-        .is_ok_and(|rich| rich.details.iter().any(|detail| detail.type_url.ends_with("NamespaceNotFoundFailure")))
+    tonic_types::pb::Status::decode(status.details()).is_ok_and(|rich| {
+        rich.details
+            .iter()
+            .any(|detail| detail.type_url.ends_with("NamespaceNotFoundFailure"))
+    })
 }
 
 /// An activity's failure because of a call: tried again, unless another try would answer the same.
@@ -84,10 +90,25 @@ mod tests {
 
     #[test]
     fn the_two_ways_of_not_found_are_told_apart() {
-        assert_eq!(stop_error(&Status::not_found("workflow execution already completed")), StopReply::AlreadyCompleted);
-        assert_eq!(stop_error(&Status::not_found("workflow execution not found for ...")), StopReply::NotFound);
-        assert!(matches!(stop_error(&namespace_missing()), StopReply::Error(CallError { kind: CallErrorKind::Permanent, .. })));
-        assert_eq!(describe_error(&Status::not_found("sql: no rows in result set")), DescribeReply::Absent);
+        assert_eq!(
+            stop_error(&Status::not_found("workflow execution already completed")),
+            StopReply::AlreadyCompleted
+        );
+        assert_eq!(
+            stop_error(&Status::not_found("workflow execution not found for ...")),
+            StopReply::NotFound
+        );
+        assert!(matches!(
+            stop_error(&namespace_missing()),
+            StopReply::Error(CallError {
+                kind: CallErrorKind::Permanent,
+                ..
+            })
+        ));
+        assert_eq!(
+            describe_error(&Status::not_found("sql: no rows in result set")),
+            DescribeReply::Absent
+        );
         assert!(matches!(describe_error(&namespace_missing()), DescribeReply::Error(_)));
     }
 
@@ -95,7 +116,13 @@ mod tests {
     fn load_lost_replies_and_refusals_mean_different_things() {
         let kind = |code| call_error(&Status::new(code, "x")).kind;
         assert_eq!(kind(Code::ResourceExhausted), CallErrorKind::Throttled);
-        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Internal, Code::Unknown] {
+        for code in [
+            Code::Unavailable,
+            Code::DeadlineExceeded,
+            Code::Cancelled,
+            Code::Internal,
+            Code::Unknown,
+        ] {
             assert_eq!(kind(code), CallErrorKind::Transient, "{code:?}");
         }
         for code in [Code::PermissionDenied, Code::InvalidArgument, Code::Unauthenticated] {

@@ -3,7 +3,8 @@
 use quell_api::{ids::cancellation_workflow, target::Filter};
 use quell_mesh::{Error, NamespaceClient, Reason, error::from_temporal, no_retry};
 use temporalio_client::{
-    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions,
+    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
+    WorkflowStartOptions,
     errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
 };
 use temporalio_common::{
@@ -37,13 +38,24 @@ pub(crate) struct NewCancellation {
 pub(crate) async fn start(canceler: &NamespaceClient, new: NewCancellation) -> Result<bool, Error> {
     let client = canceler.client().await?;
     let mut memo = MemoValues::new();
-    memo.insert(MEMO_ABOUT, About { spec: new.spec.clone(), matched: new.matched });
+    memo.insert(
+        MEMO_ABOUT,
+        About {
+            spec: new.spec.clone(),
+            matched: new.matched,
+        },
+    );
     // No run or execution timeout: the deadline in the spec rules.
     let options = WorkflowStartOptions::new(canceler.task_queue(), cancellation_workflow(&new.id))
         .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
         .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
         .memo(memo)
-        .static_summary(format!("cancellation of {}", new.filter.open()).chars().take(200).collect::<String>())
+        .static_summary(
+            format!("cancellation of {}", new.filter.open())
+                .chars()
+                .take(200)
+                .collect::<String>(),
+        )
         .build();
     let input = CancelInput {
         cancellation_id: new.id,
@@ -76,8 +88,14 @@ pub(crate) async fn stop(canceler: &NamespaceClient, id: &str, reason: String) -
     if View::read(canceler, id).await?.ended {
         return Ok(());
     }
-    let handle = canceler.client().await?.get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
-    match handle.signal(BulkCancelWorkflow::stop, reason, WorkflowSignalOptions::default()).await {
+    let handle = canceler
+        .client()
+        .await?
+        .get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
+    match handle
+        .signal(BulkCancelWorkflow::stop, reason, WorkflowSignalOptions::default())
+        .await
+    {
         // It ended between the two calls.
         Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
@@ -91,7 +109,10 @@ pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Rece
         let text = "it is still running; its receipt comes with its end";
         return Err(Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text));
     }
-    let handle = canceler.client().await?.get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
+    let handle = canceler
+        .client()
+        .await?
+        .get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
     match handle.get_result(WorkflowGetResultOptions::default()).await {
         Ok(receipt) => Ok(receipt),
         Err(
@@ -109,7 +130,11 @@ pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Rece
 }
 
 /// A page of cancellations, newest first, and where to go on (empty after the last page).
-pub(crate) async fn list(canceler: &NamespaceClient, page_size: i32, token: Vec<u8>) -> Result<(Vec<View>, Vec<u8>), Error> {
+pub(crate) async fn list(
+    canceler: &NamespaceClient,
+    page_size: i32,
+    token: Vec<u8>,
+) -> Result<(Vec<View>, Vec<u8>), Error> {
     let client = canceler.client().await?;
     let prefix = cancellation_workflow("");
     let request = ListWorkflowExecutionsRequest {
@@ -122,13 +147,23 @@ pub(crate) async fn list(canceler: &NamespaceClient, page_size: i32, token: Vec<
         ),
     };
     let mut stub = client.connection().workflow_service();
-    let mut answer = stub.list_workflow_executions(no_retry(request)).await.map_err(from_temporal)?.into_inner();
+    let mut answer = stub
+        .list_workflow_executions(no_retry(request))
+        .await
+        .map_err(from_temporal)?
+        .into_inner();
     let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
     let converter = &client.options().data_converter;
-    decode_payloads(&mut answer, converter.codec(), &context).await.map_err(Error::internal)?;
+    decode_payloads(&mut answer, converter.codec(), &context)
+        .await
+        .map_err(Error::internal)?;
     let mut views = Vec::with_capacity(answer.executions.len());
     for info in answer.executions {
-        let workflow_id = info.execution.as_ref().map(|execution| execution.workflow_id.clone()).unwrap_or_default();
+        let workflow_id = info
+            .execution
+            .as_ref()
+            .map(|execution| execution.workflow_id.clone())
+            .unwrap_or_default();
         let id = workflow_id.strip_prefix(&prefix).unwrap_or(&workflow_id);
         views.push(View::of_info(id, info, converter.payload_converter())?);
     }

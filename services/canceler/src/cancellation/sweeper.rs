@@ -60,12 +60,25 @@ impl Sweeper<'_> {
     /// Runs one window to its end, or until it is cancelled: then it answers with what it did.
     pub(crate) async fn run(&self, input: &WindowInput) -> Result<WindowOutput, ActivityError> {
         // What the attempt before this one had come to; a heartbeat that cannot be read is as good as none.
-        let before: Beat = self.ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
+        let before: Beat = self
+            .ctx
+            .heartbeat_details()
+            .deserialize()
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let attempt = self.ctx.info().attempt;
         if attempt > 1 {
-            tracing::info!(attempt, reserved = before.checkpoint.reserved, "window goes on after an attempt that was lost");
+            tracing::info!(
+                attempt,
+                reserved = before.checkpoint.reserved,
+                "window goes on after an attempt that was lost"
+            );
         }
-        let prefix = format!("journal/{}/p{}-w{}-a{attempt}", input.task.cancellation_id, input.pass, input.window);
+        let prefix = format!(
+            "journal/{}/p{}-w{}-a{attempt}",
+            input.task.cancellation_id, input.pass, input.window
+        );
         let mut journal = Journal::new(self.payloads.clone(), prefix);
         let mut window = Window::resume(input.spec.clone(), before.checkpoint);
         let query = query::window(&input.task.filter, input.kind, input.range);
@@ -92,16 +105,24 @@ impl Sweeper<'_> {
                             async move {
                                 let sent = Instant::now();
                                 let reply = self.main.stop(pin, reason).await;
-                                Answer::Stop(slot, reply, u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX))
+                                Answer::Stop(
+                                    slot,
+                                    reply,
+                                    u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX),
+                                )
                             }
                             .boxed(),
                         );
                     }
                     Step::Describe { slot, workflow_id } => {
-                        calls.push(async move { Answer::Describe(slot, self.main.describe(workflow_id).await) }.boxed());
+                        calls
+                            .push(async move { Answer::Describe(slot, self.main.describe(workflow_id).await) }.boxed());
                     }
                     Step::Reserve { upto } => {
-                        let checkpoint = Checkpoint { reserved: upto, ..window.checkpoint() };
+                        let checkpoint = Checkpoint {
+                            reserved: upto,
+                            ..window.checkpoint()
+                        };
                         let beat = beat(&window, checkpoint, &before.journal, &journal, &rate);
                         calls.push(async move { Answer::Reserved(upto, self.reserve(beat).await) }.boxed());
                     }
@@ -143,30 +164,67 @@ impl Sweeper<'_> {
             }
         };
 
-        let rest = window.checkpoint();
-        let (written, lost) = journal.finish().await;
+        let beat = beat(&window, window.checkpoint(), &before.journal, &journal, &rate);
+        let (written, lost) = self.finish(journal, beat).await?;
         let mut chunks = before.journal;
         chunks.extend(written);
         if handed_over && !result.complete {
-            // This process ends: another worker goes on where this one was, at once.
-            self.ctx.record_heartbeat(Beat { checkpoint: rest, journal: chunks, ..Beat::default() }).await?;
+            // This process ends: another worker goes on where this one was, at once. Nothing is in flight any more, so what
+            // was used of the cap is known, and what was left alone is the next attempt's.
+            let Checkpoint { mut counts, .. } = window.checkpoint();
+            counts.listed = counts.listed.saturating_sub(std::mem::take(&mut counts.skipped));
+            let checkpoint = Checkpoint {
+                counts,
+                reserved: result.charged,
+            };
+            self.ctx
+                .record_heartbeat(Beat {
+                    checkpoint,
+                    journal: chunks,
+                    ..Beat::default()
+                })
+                .await?;
             let failure = ApplicationFailure::new(anyhow::anyhow!("handed over: this worker shuts down"));
             return Err(ActivityError::application(failure));
         }
         let warnings = if lost > 0 {
-            vec![format!("the journal lacks {lost} outcomes of pass {}: the payload store could not be written", input.pass)]
+            vec![format!(
+                "the journal lacks {lost} outcomes of pass {}: the payload store could not be written",
+                input.pass
+            )]
         } else {
             Vec::new()
         };
-        Ok(WindowOutput { result, journal: chunks, warnings })
+        Ok(WindowOutput {
+            result,
+            journal: chunks,
+            warnings,
+        })
+    }
+
+    /// Writes what is left of the journal, with heartbeats: a slow store must not look like a dead worker.
+    async fn finish(&self, journal: Journal, beat: Beat) -> Result<(Vec<JournalChunk>, u64), ActivityError> {
+        let mut writing = std::pin::pin!(journal.finish());
+        let mut tick = interval(BEAT);
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => return Ok(written),
+                _ = tick.tick() => self.ctx.record_heartbeat(beat.clone()).await?,
+            }
+        }
     }
 
     /// Records a heartbeat and waits for the server to have it.
     async fn reserve(&self, beat: Beat) -> Result<(), String> {
         let client = self.canceler.client().await.map_err(|error| error.to_string())?;
         let context = SerializationContextData::Activity(ActivitySerializationContext::new());
-        let payloads =
-            client.options().data_converter.to_payloads(&context, &beat).await.map_err(|error| error.to_string())?;
+        let payloads = client
+            .options()
+            .data_converter
+            .to_payloads(&context, &beat)
+            .await
+            .map_err(|error| error.to_string())?;
         let request = RecordActivityTaskHeartbeatRequest {
             namespace: self.canceler.namespace().to_owned(),
             task_token: self.ctx.info().task_token.clone(),
@@ -176,7 +234,9 @@ impl Sweeper<'_> {
         };
         // The SDK's retries stay on: a reservation that is only slow should not end a window.
         let mut stub = client.connection().workflow_service();
-        stub.record_activity_task_heartbeat(tonic::Request::new(request)).await.map_err(|status| call_error(&status).reason)?;
+        stub.record_activity_task_heartbeat(tonic::Request::new(request))
+            .await
+            .map_err(|status| call_error(&status).reason)?;
         Ok(())
     }
 }
@@ -223,7 +283,12 @@ impl Rate {
     fn note(&mut self, gone: u64) {
         let now = Instant::now();
         self.0.push_back((now, gone));
-        while self.0.len() > 2 && self.0.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_SPAN) {
+        while self.0.len() > 2
+            && self
+                .0
+                .front()
+                .is_some_and(|(at, _)| now.duration_since(*at) > RATE_SPAN)
+        {
             self.0.pop_front();
         }
     }

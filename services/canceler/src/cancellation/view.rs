@@ -11,7 +11,8 @@ use temporalio_client::Client;
 use temporalio_common::{
     Memo,
     data_converters::{
-        ActivitySerializationContext, DecodablePayloads, PayloadConverter, SerializationContextData, WorkflowSerializationContext,
+        ActivitySerializationContext, DecodablePayloads, PayloadConverter, SerializationContextData,
+        WorkflowSerializationContext,
     },
     payload_visitor::decode_payloads,
     protos::temporal::api::{
@@ -61,7 +62,10 @@ impl View {
         let client = canceler.client().await?;
         let request = DescribeWorkflowExecutionRequest {
             namespace: canceler.namespace().to_owned(),
-            execution: Some(WorkflowExecution { workflow_id: cancellation_workflow(id), run_id: String::new() }),
+            execution: Some(WorkflowExecution {
+                workflow_id: cancellation_workflow(id),
+                run_id: String::new(),
+            }),
         };
         let mut stub = client.connection().workflow_service();
         let described = stub
@@ -75,7 +79,9 @@ impl View {
     async fn of(id: &str, mut described: DescribeWorkflowExecutionResponse, client: &Client) -> Result<Self, Error> {
         let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
         let converter = &client.options().data_converter;
-        decode_payloads(&mut described, converter.codec(), &context).await.map_err(Error::internal)?;
+        decode_payloads(&mut described, converter.codec(), &context)
+            .await
+            .map_err(Error::internal)?;
         let info = described.workflow_execution_info.unwrap_or_default();
         let mut view = Self::of_info(id, info, converter.payload_converter())?;
         view.add_pending(described.pending_activities, converter.payload_converter());
@@ -87,15 +93,27 @@ impl View {
         let (about, standing) = read_memo(info.memo, converter)?;
         let ended = !matches!(
             WorkflowExecutionStatus::try_from(info.status),
-            Ok(WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused | WorkflowExecutionStatus::ContinuedAsNew)
+            Ok(WorkflowExecutionStatus::Running
+                | WorkflowExecutionStatus::Paused
+                | WorkflowExecutionStatus::ContinuedAsNew)
         );
         let run_start_ms = info.start_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
         let close_ms = info.close_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
         let mut view = Self {
             id: id.to_owned(),
             open: standing.open,
-            start_ms: if standing.start_ms > 0 { standing.start_ms } else { run_start_ms },
-            end_ms: if !ended { 0 } else if standing.end_ms > 0 { standing.end_ms } else { close_ms },
+            start_ms: if standing.start_ms > 0 {
+                standing.start_ms
+            } else {
+                run_start_ms
+            },
+            end_ms: if !ended {
+                0
+            } else if standing.end_ms > 0 {
+                standing.end_ms
+            } else {
+                close_ms
+            },
             ended,
             about,
             standing,
@@ -111,11 +129,15 @@ impl View {
 
     fn add_pending(&mut self, pending: Vec<PendingActivityInfo>, converter: &PayloadConverter) {
         for activity in pending {
-            let Some(details) = activity.heartbeat_details else { continue };
+            let Some(details) = activity.heartbeat_details else {
+                continue;
+            };
             let context = SerializationContextData::Activity(ActivitySerializationContext::new());
             let details = DecodablePayloads::new(details.payloads, converter.clone(), context);
             // Heartbeats of the batch service's activities are of another kind: they say nothing here.
-            let Ok(beat) = details.deserialize::<Beat>() else { continue };
+            let Ok(beat) = details.deserialize::<Beat>() else {
+                continue;
+            };
             self.at_work.add(&beat.counts);
             self.limit = self.limit.saturating_add(beat.limit);
             self.rate += beat.rate;
@@ -170,7 +192,12 @@ impl View {
 }
 
 /// Time to zero at that rate, where there is one.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, of at most a day")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate, of at most a day"
+)]
 fn eta(open: Option<u64>, rate: f64) -> Option<prost_types::Duration> {
     const DAY_S: f64 = 86_400.0;
     let open = open.filter(|open| *open > 0)?;
@@ -183,7 +210,10 @@ fn read_memo(memo: Option<ProtoMemo>, converter: &PayloadConverter) -> Result<(A
     let memo = Memo::from_raw(memo, converter.clone(), context);
     let unreadable = |error| Error::internal(anyhow::Error::new(error).context("memo of a cancellation"));
     let about = memo.get::<About>(MEMO_ABOUT).map_err(unreadable)?.unwrap_or_default();
-    let standing = memo.get::<Standing>(MEMO_STANDING).map_err(unreadable)?.unwrap_or_default();
+    let standing = memo
+        .get::<Standing>(MEMO_STANDING)
+        .map_err(unreadable)?
+        .unwrap_or_default();
     Ok((about, standing))
 }
 
@@ -192,16 +222,29 @@ mod tests {
     use super::*;
 
     fn counts(stopped: u64) -> Counts {
-        Counts { stopped, ..Counts::default() }
+        Counts {
+            stopped,
+            ..Counts::default()
+        }
     }
 
     #[test]
     fn figures_never_go_back_between_a_window_and_the_next_step() {
-        let earlier = View { at_work: counts(40), open: Some(7), ..View::default() };
+        let earlier = View {
+            at_work: counts(40),
+            open: Some(7),
+            ..View::default()
+        };
         let mut now = View::default();
         now.not_before(&earlier);
         assert_eq!((now.counts().stopped, now.open), (40, Some(7)));
-        let mut later = View { standing: Standing { counts: counts(45), ..Standing::default() }, ..View::default() };
+        let mut later = View {
+            standing: Standing {
+                counts: counts(45),
+                ..Standing::default()
+            },
+            ..View::default()
+        };
         later.not_before(&now);
         assert_eq!(later.counts().stopped, 45);
     }
@@ -216,10 +259,16 @@ mod tests {
 
     #[test]
     fn a_workflow_that_was_ended_from_outside_counts_as_aborted() {
-        let info = WorkflowExecutionInfo { status: WorkflowExecutionStatus::Terminated.into(), ..Default::default() };
+        let info = WorkflowExecutionInfo {
+            status: WorkflowExecutionStatus::Terminated.into(),
+            ..Default::default()
+        };
         let view = View::of_info("c", info, &PayloadConverter::default()).unwrap();
         let shown = view.to_proto(true);
-        assert_eq!((shown.verdict(), shown.phase()), (pb::Verdict::Aborted, pb::Phase::Done));
+        assert_eq!(
+            (shown.verdict(), shown.phase()),
+            (pb::Verdict::Aborted, pb::Phase::Done)
+        );
         assert_eq!(shown.progress.unwrap().open, -1);
     }
 }

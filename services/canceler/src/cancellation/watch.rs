@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,6 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 type Seen = Option<Result<pb::Cancellation, Status>>;
 
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How fast what is open becomes less: the rate where it is not we who stop it.
 #[derive(Debug, Default)]
 struct Fall(VecDeque<(Instant, u64)>);
@@ -36,7 +40,7 @@ impl Fall {
     fn note(&mut self, open: Option<u64>) {
         let Some(open) = open else { return };
         self.0.push_back((Instant::now(), open));
-        while self.0.len() > 4 {
+        while self.0.len() > 8 {
             self.0.pop_front();
         }
     }
@@ -60,11 +64,20 @@ pub(crate) struct Watchers {
     budget: Budget,
     shutdown: Shutdown,
     readers: Arc<Mutex<HashMap<String, Arc<watch::Sender<Seen>>>>>,
+    /// What was open, and when that was counted, by cancellation.
+    counts: Arc<Mutex<HashMap<String, (Instant, u64)>>>,
 }
 
 impl Watchers {
     pub(crate) fn new(main: NamespaceClient, canceler: NamespaceClient, budget: Budget, shutdown: Shutdown) -> Self {
-        Self { main, canceler, budget, shutdown, readers: Arc::default() }
+        Self {
+            main,
+            canceler,
+            budget,
+            shutdown,
+            readers: Arc::default(),
+            counts: Arc::default(),
+        }
     }
 
     /// One look at a cancellation, with what is open now.
@@ -101,7 +114,9 @@ impl Watchers {
                     Some(Err(status)) => Some((Err(status), None)),
                     Some(Ok(cancellation)) => {
                         let ended = cancellation.verdict() != pb::Verdict::Unspecified;
-                        let message = pb::WatchCancellationResponse { cancellation: Some(cancellation) };
+                        let message = pb::WatchCancellationResponse {
+                            cancellation: Some(cancellation),
+                        };
                         Some((Ok(message), (!ended).then_some((seen, told))))
                     }
                 };
@@ -110,7 +125,7 @@ impl Watchers {
     }
 
     fn subscribe(&self, id: &str) -> watch::Receiver<Seen> {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = lock(&self.readers);
         if let Some(reader) = readers.get(id) {
             return reader.subscribe();
         }
@@ -127,7 +142,6 @@ impl Watchers {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last: Option<View> = None;
         let mut good_at = Instant::now();
-        let mut counted_at: Option<Instant> = None;
         let mut fall = Fall::default();
         loop {
             tick.tick().await;
@@ -140,15 +154,12 @@ impl Watchers {
                     if let Some(last) = &last {
                         view.not_before(last);
                     }
-                    if !view.ended && counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+                    if !view.ended {
                         view.open = self.count(&view).await.or(view.open);
-                        counted_at = Some(Instant::now());
                         fall.note(view.open);
-                    } else if !view.ended {
-                        view.open = last.as_ref().and_then(|last| last.open).or(view.open);
-                    }
-                    if view.rate <= 0.0 && !view.ended {
-                        view.rate = fall.per_second();
+                        if view.rate <= 0.0 {
+                            view.rate = fall.per_second();
+                        }
                     }
                     let told = view.to_proto(true);
                     last = Some(view);
@@ -157,10 +168,12 @@ impl Watchers {
                 Err(error) if error.is_retryable() && good_at.elapsed() < PATIENCE => continue,
                 Err(error) => Err(Status::from(error)),
             };
-            let over = told.as_ref().map_or(true, |cancellation| cancellation.verdict() != pb::Verdict::Unspecified);
+            let over = told
+                .as_ref()
+                .map_or(true, |cancellation| cancellation.verdict() != pb::Verdict::Unspecified);
             if over {
                 // Out of the map first: whoever comes later gets a reader of its own.
-                self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+                lock(&self.readers).remove(id);
             }
             sender.send_replace(Some(told));
             if over {
@@ -171,7 +184,7 @@ impl Watchers {
 
     /// Ends the reader when nobody watches any more. Under the lock, so that nobody can come in between.
     fn leave_if_alone(&self, id: &str, sender: &watch::Sender<Seen>) -> bool {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = lock(&self.readers);
         let alone = sender.receiver_count() == 0;
         if alone {
             readers.remove(id);
@@ -179,9 +192,18 @@ impl Watchers {
         alone
     }
 
-    /// What is open now; `None` where the main namespace does not answer.
+    /// What is open, counted at most once a second however many ask; `None` where the main namespace does not answer.
     async fn count(&self, view: &View) -> Option<u64> {
+        let fresh = |counted: &(Instant, u64)| counted.0.elapsed() < COUNT_EVERY;
+        let known = lock(&self.counts).get(&view.id).copied().filter(fresh);
+        if let Some((_, open)) = known {
+            return Some(open);
+        }
         let main = Namespace::connect(&self.main, self.budget.clone()).await.ok()?;
-        main.count(view.about.spec.filter().open()).await.ok()
+        let open = main.count(view.about.spec.filter().open()).await.ok()?;
+        let mut counts = lock(&self.counts);
+        counts.retain(|_, counted| fresh(counted));
+        counts.insert(view.id.clone(), (Instant::now(), open));
+        Some(open)
     }
 }

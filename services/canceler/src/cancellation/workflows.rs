@@ -22,8 +22,8 @@ use quell_sweep::{Campaign, CommandId, Event, Outcome, Verdict};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ContinueAsNewOptions, MemoValue, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
-    WorkflowResult,
+    ContinueAsNewOptions, MemoValue, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext,
+    WorkflowContextView, WorkflowResult,
 };
 
 use super::{
@@ -125,7 +125,8 @@ impl BulkCancelWorkflow {
             let stop_pending = ctx.state(|state| state.stop.requested);
             if quiet && !stop_pending && ctx.history_length() > LONG_HISTORY {
                 let carried = Some(Box::new(Carried { campaign, ledger }));
-                let Err(continued) = ctx.continue_as_new(CancelInput { carried, ..input }, ContinueAsNewOptions::default());
+                let Err(continued) =
+                    ctx.continue_as_new(CancelInput { carried, ..input }, ContinueAsNewOptions::default());
                 return Err(continued);
             }
         };
@@ -179,7 +180,10 @@ async fn stop_reason(ctx: &WorkflowContext<BulkCancelWorkflow>, heard: bool) -> 
     }
     match ctx.wait_condition(|state| state.stop.requested).await {
         Ok(()) => ctx.state(|state| state.stop.reason.clone()),
-        Err(cancelled) => format!("the workflow was cancelled: {}", cancelled.reason().unwrap_or("no reason given")),
+        Err(cancelled) => format!(
+            "the workflow was cancelled: {}",
+            cancelled.reason().unwrap_or("no reason given")
+        ),
     }
 }
 
@@ -192,7 +196,10 @@ fn publish(
 ) -> WorkflowResult<()> {
     let progress = campaign.progress();
     // The end is published once the conclusion is there: whoever sees a verdict can read the receipt.
-    let verdict = campaign.outcome().filter(|_| end.is_some()).map(|outcome| outcome.verdict);
+    let verdict = campaign
+        .outcome()
+        .filter(|_| end.is_some())
+        .map(|outcome| outcome.verdict);
     let standing = Standing {
         start_ms: ledger.start_ms,
         end_ms: end.map_or(0, |(end_ms, _)| end_ms),
@@ -200,7 +207,9 @@ fn publish(
         verdict,
         passes: progress.pass,
         counts: progress.totals.counts,
-        open: end.and_then(|(_, open)| open).or((progress.pass > 0).then_some(progress.open)),
+        open: end
+            .and_then(|(_, open)| open)
+            .or((progress.pass > 0).then_some(progress.open)),
         first_zero_ms: ledger.first_zero_ms,
     };
     if ctx.state(|state| state.standing == standing) {
@@ -226,7 +235,9 @@ async fn conclude(
     match commands::conclude(ctx, request).await {
         Ok(conclusion) => conclusion,
         Err(reason) => {
-            ledger.warn(format!("what others closed, and who keeps starting, could not be looked up: {reason}"));
+            ledger.warn(format!(
+                "what others closed, and who keeps starting, could not be looked up: {reason}"
+            ));
             Conclusion::default()
         }
     }

@@ -1,14 +1,16 @@
 use super::*;
 use quell_api::{
-    r#type::v1::{Target, target::Selector},
     target::Filter,
+    r#type::v1::{Target, target::Selector},
     validate::Checker,
 };
 use quell_sweep::{AliveExecution, CampaignSpec, Counts, Look, StaleExecution, Totals};
 
 fn input() -> CancelInput {
     let mut check = Checker::new();
-    let target = Target { selector: Some(Selector::WorkloadId("1".into())) };
+    let target = Target {
+        selector: Some(Selector::WorkloadId("1".into())),
+    };
     CancelInput {
         cancellation_id: "c".into(),
         spec: Spec::default(),
@@ -22,12 +24,22 @@ fn input() -> CancelInput {
 }
 
 fn outcome(verdict: Verdict, why: Why) -> Outcome {
-    let look = |at_ms, open_seen| Look { at_ms, open_seen, stale: 0 };
+    let look = |at_ms, open_seen| Look {
+        at_ms,
+        open_seen,
+        stale: 0,
+    };
     Outcome {
         verdict,
         why,
         totals: Totals {
-            counts: Counts { stopped: 5, already_closed: 2, not_found: 1, failed: 1, ..Counts::default() },
+            counts: Counts {
+                stopped: 5,
+                already_closed: 2,
+                not_found: 1,
+                failed: 1,
+                ..Counts::default()
+            },
             ..Totals::default()
         },
         passes: Vec::new(),
@@ -39,10 +51,20 @@ fn outcome(verdict: Verdict, why: Why) -> Outcome {
         looks: vec![look(2_000, 1), look(2_200, 0), look(2_400, 0), look(2_600, 0)],
         lag_ms: 84,
         alive: 1,
-        alive_named: vec![AliveExecution { workflow_id: "a".into(), ..AliveExecution::default() }],
-        stale: vec![StaleExecution { workflow_id: "s".into(), run_id: "r".into() }],
+        alive_named: vec![AliveExecution {
+            workflow_id: "a".into(),
+            ..AliveExecution::default()
+        }],
+        stale: vec![StaleExecution {
+            workflow_id: "s".into(),
+            run_id: "r".into(),
+        }],
         failures: Vec::new(),
-        starters: vec![Starter { workflow_type: "T".into(), seen: 9, ..Starter::default() }],
+        starters: vec![Starter {
+            workflow_type: "T".into(),
+            seen: 9,
+            ..Starter::default()
+        }],
         warnings: vec!["one".into()],
     }
 }
@@ -55,7 +77,10 @@ fn receipt(verdict: Verdict, why: Why) -> pb::Receipt {
         warnings: vec!["one".into(), "two".into()],
         ..Ledger::default()
     };
-    let conclusion = Conclusion { closed: Some(12), ..Conclusion::default() };
+    let conclusion = Conclusion {
+        closed: Some(12),
+        ..Conclusion::default()
+    };
     Receipt::build(&input(), outcome(verdict, why), ledger, conclusion, 3_000).to_proto()
 }
 
@@ -63,14 +88,27 @@ fn receipt(verdict: Verdict, why: Why) -> pb::Receipt {
 fn a_clean_receipt_says_what_was_seen_and_never_more() {
     let receipt = receipt(Verdict::Clean, Why::Confirmed);
     assert_eq!(receipt.verdict(), pb::Verdict::Clean);
-    assert_eq!(receipt.explanation, "none visible in 3 looks in a row, each more than the measured index lag (84 ms) apart");
+    assert_eq!(
+        receipt.explanation,
+        "none visible in 3 looks in a row, each more than the measured index lag (84 ms) apart"
+    );
     assert_eq!((receipt.stopped, receipt.already_closed, receipt.failed), (5, 3, 1));
     // 12 closed in scope, 5 of them by us.
     assert_eq!(receipt.closed_by_others, 7);
     assert_eq!(receipt.time_to_first_zero, Some(duration(1_200)));
     assert_eq!(receipt.lag, Some(duration(120)));
-    assert_eq!(receipt.looks.iter().map(|look| look.empty).collect::<Vec<_>>(), [false, true, true, true]);
-    assert_eq!(receipt.residuals.iter().map(|residual| residual.state.as_str()).collect::<Vec<_>>(), ["alive", "stale"]);
+    assert_eq!(
+        receipt.looks.iter().map(|look| look.empty).collect::<Vec<_>>(),
+        [false, true, true, true]
+    );
+    assert_eq!(
+        receipt
+            .residuals
+            .iter()
+            .map(|residual| residual.state.as_str())
+            .collect::<Vec<_>>(),
+        ["alive", "stale"]
+    );
     assert_eq!(receipt.warnings[..2], ["one", "two"]);
     assert!(receipt.blockers.is_empty());
     assert_eq!(receipt.quiesce, "not asked");
@@ -79,7 +117,12 @@ fn a_clean_receipt_says_what_was_seen_and_never_more() {
 
 #[test]
 fn a_blocked_receipt_names_who_keeps_starting() {
-    let receipt = receipt(Verdict::Blocked, Why::DeadlineReached { phase: Phase::Confirming });
+    let receipt = receipt(
+        Verdict::Blocked,
+        Why::DeadlineReached {
+            phase: Phase::Confirming,
+        },
+    );
     assert_eq!(receipt.blockers, ["9 of type \"T\", started by a client or a schedule"]);
     let known = Starter {
         workflow_type: "T".into(),
@@ -87,7 +130,10 @@ fn a_blocked_receipt_names_who_keeps_starting() {
         identity: Some("1@host".into()),
         seen: 2,
     };
-    assert_eq!(blocker(&known), "2 of type \"T\", children of \"p\", identity \"1@host\"");
+    assert_eq!(
+        blocker(&known),
+        "2 of type \"T\", children of \"p\", identity \"1@host\""
+    );
 }
 
 #[test]
@@ -98,10 +144,19 @@ fn every_reason_has_a_sentence() {
         Why::Unconfirmed { alive: 0 },
         Why::Unconfirmed { alive: 2 },
         Why::StopRequested { reason: "r".into() },
-        Why::CapReached { max_affected: 1, charged: 1, open: 1 },
-        Why::ActivityFailed { command: "c".into(), reason: "r".into() },
+        Why::CapReached {
+            max_affected: 1,
+            charged: 1,
+            open: 1,
+        },
+        Why::ActivityFailed {
+            command: "c".into(),
+            reason: "r".into(),
+        },
         Why::DeadlineReached { phase: Phase::Sweeping },
-        Why::NotQuiesced { status: QuiesceStatus::Refused },
+        Why::NotQuiesced {
+            status: QuiesceStatus::Refused,
+        },
     ] {
         assert!(explanation(&outcome(Verdict::Clean, why.clone())).len() > 10, "{why:?}");
     }
