@@ -33,6 +33,7 @@ pub mod plan;
 pub mod spawner;
 pub mod spec;
 pub mod trace;
+pub mod wait;
 pub mod watch;
 pub mod workflows;
 

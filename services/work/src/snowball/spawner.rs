@@ -17,7 +17,7 @@ use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use temporalio_common::search_attributes::SearchAttributes;
 use temporalio_sdk::{
-    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, ParentClosePolicy, TimerOptions, WorkflowCancellationToken,
+    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, ParentClosePolicy, WorkflowCancellationToken,
     WorkflowContext, WorkflowTermination,
     workflows::{join_all, select},
 };
@@ -26,7 +26,7 @@ use super::{
     activities::SnowballActivities,
     pace::Pace,
     plan::{Node, Order},
-    trace,
+    trace, wait,
     workflows::ChildWorkflow,
 };
 use crate::{
@@ -101,7 +101,7 @@ impl<'a, W: 'static> Spawner<'a, W> {
     /// # Errors
     /// Only when `generate_uuid` cannot be run at all.
     pub async fn run(&self, mut order: Order) -> Result<Ended, WorkflowTermination> {
-        let Some(brood) = self.name_brood(&order).await? else { return Ok(Ended::Stopped(self.tally.get())) };
+        let brood = self.name_brood(&order).await?;
         order.brood = Some(brood.clone());
         let children = order.children();
         let family = WorkflowCancellationToken::new();
@@ -214,19 +214,16 @@ impl<'a, W: 'static> Spawner<'a, W> {
         (self.report)(tally);
     }
 
-    /// The name of this spawner's children, by which their ids differ from all others; `None` when told to stop meanwhile.
-    async fn name_brood(&self, order: &Order) -> Result<Option<String>, WorkflowTermination> {
+    /// The name of this spawner's children, by which their ids differ from all others.
+    async fn name_brood(&self, order: &Order) -> Result<String, WorkflowTermination> {
         if let Some(brood) = &order.brood {
-            return Ok(Some(brood.clone()));
+            return Ok(brood.clone());
         }
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(10))
-            .cancellation_token(self.stop.clone())
+            .cancellation_token(WorkflowCancellationToken::new())
             .build();
-        match self.ctx.execute_activity(SnowballActivities::generate_uuid, (), options).await {
-            Ok(uuid) => Ok(Some(uuid.chars().take(BROOD).collect())),
-            Err(_) if self.stop.is_cancelled() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let uuid = self.ctx.execute_activity(SnowballActivities::generate_uuid, (), options).await?;
+        Ok(uuid.chars().take(BROOD).collect())
     }
 
     /// Asks for admission. What cannot be asked is a wait.
@@ -259,7 +256,7 @@ impl<'a, W: 'static> Spawner<'a, W> {
 
     /// Waits, or until told to stop.
     async fn pause(&self, pause: Duration) {
-        let _ = self.ctx.timer(TimerOptions::builder(pause).cancellation_token(self.stop.clone()).build()).await;
+        wait::elapsed(self.ctx, pause, self.stop).await;
     }
 
     fn history_is_long(&self) -> bool {

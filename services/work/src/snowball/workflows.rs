@@ -14,13 +14,14 @@ use quell_mesh::CancelState;
 use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ContinueAsNewOptions, SyncWorkflowContext, TimerResult, WorkflowContext, WorkflowContextView, WorkflowResult,
+    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
     WorkflowTermination, workflows::select,
 };
 
 use super::{
     plan::Node,
     spawner::{Ended, Spawner, Tally},
+    wait,
 };
 use crate::visibility::WORKLOAD;
 
@@ -123,8 +124,9 @@ async fn leaf(ctx: &WorkflowContext<ChildWorkflow>, lifetime_ms: u64) -> Workflo
     if lifetime_ms == 0 {
         return Ok(None);
     }
-    match ctx.timer(Duration::from_millis(lifetime_ms)).await {
-        TimerResult::Fired => Ok(None),
-        TimerResult::Cancelled => Err(WorkflowTermination::cancelled()),
+    if wait::elapsed(ctx, Duration::from_millis(lifetime_ms), &ctx.cancellation_token()).await {
+        Ok(None)
+    } else {
+        Err(WorkflowTermination::cancelled())
     }
 }
