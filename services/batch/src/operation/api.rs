@@ -23,6 +23,11 @@ use tonic::{Request, Response, Status};
 const RESOURCE: &str = "batch operation";
 /// Executions a second that the server's batch works at, unless an operator changed it (`worker.batcherRPS`).
 const SERVER_RATE: i64 = 50;
+/// How long the server may count a job in the slot that has ended: it counts in its index, which lags. Longer is somebody
+/// else's turn to wait.
+const SLOT_LAG: Duration = Duration::from_secs(3);
+/// Pause before the slot is asked for again, meanwhile.
+const SLOT_PAUSE: Duration = Duration::from_millis(250);
 /// Bounds of the wait that a caller is told when the slot is taken.
 const RETRY_AFTER: std::ops::RangeInclusive<i64> = 2..=60;
 
@@ -93,22 +98,33 @@ impl Api {
             reason: request.reason,
             identity,
         };
-        match self.server.start(&job).await {
-            Ok(Started::Taken) => {
-                tracing::info!(job_id = id, matched, kind = ?kind, "batch operation started");
-                Ok(answer)
-            }
+        let patience = tokio::time::Instant::now() + SLOT_LAG;
+        loop {
+            let refused = match self.server.start(&job).await {
+                Ok(Started::Taken) => {
+                    tracing::info!(job_id = id, matched, ?kind, "batch operation started");
+                    return Ok(answer);
+                }
+                refused => refused,
+            };
             // A caller that repeats itself in parallel, or an answer that was lost: the job tells.
-            refused => match (self.server.describe(&id).await?, refused) {
-                (Some(first), _) => first_answer(first, kind, query),
-                (None, Ok(Started::SlotTaken)) => Err(self.slot_taken().await),
+            if let Some(first) = self.server.describe(&id).await? {
+                return first_answer(first, kind, query);
+            }
+            match refused? {
+                Started::SlotTaken => match self.server.holder().await? {
+                    Some(holder) => return Err(slot_taken(&holder)),
+                    None if tokio::time::Instant::now() < patience => tokio::time::sleep(SLOT_PAUSE).await,
+                    None => return Err(slot_unclear()),
+                },
                 // The id is a workflow's that is no batch operation.
-                (None, Ok(Started::Taken | Started::Exists)) => Err(Error::AlreadyExists {
-                    kind: "workflow execution",
-                    name: id,
-                }),
-                (None, Err(error)) => Err(error),
-            },
+                Started::Taken | Started::Exists => {
+                    return Err(Error::AlreadyExists {
+                        kind: "workflow execution",
+                        name: id,
+                    });
+                }
+            }
         }
     }
 
@@ -161,25 +177,25 @@ impl Api {
         }
         Ok(StopBatchOperationResponse {})
     }
+}
 
-    /// The refusal while another job has the slot, with a guess of how long it will.
-    async fn slot_taken(&self) -> Error {
-        let holder = self.server.holder().await;
-        let left = match self.server.describe(&holder).await {
-            Ok(Some(job)) if !holder.is_empty() => (job.total - job.done - job.failed).max(0) / SERVER_RATE,
-            _ => 0,
-        };
-        let seconds = left.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end());
-        let message = if holder.is_empty() {
-            "another batch operation holds the namespace's slot".to_owned()
-        } else {
-            format!("batch operation {holder:?} holds the namespace's slot")
-        };
-        Error::ResourceExhausted {
-            reason: Reason::BatchSlotTaken,
-            message,
-            retry_after: Some(Duration::from_secs(seconds.unsigned_abs())),
-        }
+/// The refusal while another job has the slot, with a guess of how long it will.
+fn slot_taken(holder: &Job) -> Error {
+    let left = (holder.total - holder.done - holder.failed).max(0) / SERVER_RATE;
+    let seconds = left.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end());
+    Error::ResourceExhausted {
+        reason: Reason::BatchSlotTaken,
+        message: format!("batch operation {:?} holds the namespace's slot", holder.id),
+        retry_after: Some(Duration::from_secs(seconds.unsigned_abs())),
+    }
+}
+
+/// The refusal when the server calls the slot taken, and nobody is seen to hold it.
+fn slot_unclear() -> Error {
+    Error::ResourceExhausted {
+        reason: Reason::BatchSlotTaken,
+        message: "the server still counts another batch operation".to_owned(),
+        retry_after: Some(Duration::from_secs(RETRY_AFTER.start().unsigned_abs())),
     }
 }
 

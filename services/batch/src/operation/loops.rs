@@ -43,7 +43,7 @@ pub(crate) struct StartProgress {
     pub(crate) job_id: String,
     /// Starts that were refused because the slot was taken.
     pub(crate) refused: u32,
-    /// Who holds the slot: a job id; empty when nobody is waited for or it could not be told.
+    /// Who holds the slot: a job id; empty when nobody is waited for, or when the holder has ended meanwhile.
     pub(crate) waiting_for: String,
 }
 
@@ -94,7 +94,7 @@ pub(crate) async fn start_once(
                 if server.describe(&request.job_id).await?.is_some() {
                     continue;
                 }
-                let waiting_for = server.holder().await;
+                let waiting_for = server.holder().await?.map_or_else(String::new, |job| job.id);
                 let refused = progress.get().refused.saturating_add(1);
                 tracing::info!(
                     job_id = request.job_id,

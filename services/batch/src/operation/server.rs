@@ -64,18 +64,15 @@ pub(crate) trait JobServer: Send + Sync + 'static {
         Ok(runs)
     }
 
-    /// Job id of whoever has the slot, for people; empty when it cannot be told.
-    async fn holder(&self) -> String {
-        match self.list(10, Vec::new()).await {
-            Ok((jobs, _)) => jobs
-                .into_iter()
-                .find(|job| job.state == State::Running)
-                .map_or_else(String::new, |job| job.id),
-            Err(error) => {
-                tracing::debug!(%error, "holder of the batch slot not told");
-                String::new()
+    /// The job that has the slot, proven by Describe: the list, as the server's own count of the slot, lags behind.
+    async fn holder(&self) -> Result<Option<Job>, Error> {
+        let (jobs, _) = self.list(10, Vec::new()).await?;
+        for listed in jobs.into_iter().filter(|job| job.state == State::Running) {
+            if let Some(job) = self.describe(&listed.id).await?.filter(Job::is_running) {
+                return Ok(Some(job));
             }
         }
+        Ok(None)
     }
 }
 

@@ -91,6 +91,14 @@ async fn a_taken_slot_is_told_with_its_holder_and_a_time() {
 }
 
 #[tokio::test]
+async fn a_slot_that_is_free_already_is_taken() {
+    let server = Fake::with_job("theirs", State::Completed);
+    server.world().lag = 2;
+    Api::new(server.clone()).start(start("1", "a")).await.unwrap();
+    assert_eq!(server.world().starts, 3);
+}
+
+#[tokio::test]
 async fn all_bad_fields_are_told_and_the_servers_verdict_on_the_query() {
     let server = Arc::new(Fake::default());
     let api = Api::new(server.clone());

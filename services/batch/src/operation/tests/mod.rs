@@ -24,6 +24,8 @@ struct World {
     starts: u32,
     stops: Vec<String>,
     counts: Vec<String>,
+    /// Starts that are refused although the slot is free: the server's count lags.
+    lag: u32,
     /// Ids of ordinary workflows.
     workflows: Vec<String>,
     /// The next Start takes the job, and its answer is lost.
@@ -103,6 +105,10 @@ impl JobServer for Fake {
     async fn start(&self, new: &NewJob) -> Result<Started, Error> {
         let mut world = self.world();
         world.starts += 1;
+        if world.lag > 0 {
+            world.lag -= 1;
+            return Ok(Started::SlotTaken);
+        }
         if world.jobs.values().any(Job::is_running) {
             return Ok(Started::SlotTaken);
         }
