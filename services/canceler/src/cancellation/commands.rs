@@ -180,7 +180,8 @@ pub(super) fn start(
             let input = BatchCancelInput {
                 query: query::batch(&input.filter, fence_ms),
                 reason: input.spec.reason.clone(),
-                job_id: format!("quell-batch-{}", input.cancellation_id),
+                // A caller's request id holds no slash: no job of the batch service's gRPC face has this id.
+                job_id: format!("quell-batch/{}", input.cancellation_id),
             };
             // Neither a batch service that is away nor a slot that another job holds may hold up the cancellation.
             let mut options = on_batch_queue(options_within(BATCH_START, token));

@@ -67,7 +67,7 @@ pub(crate) async fn run(
                     );
                 }
                 ConfirmStep::Describe { slot, workflow_id } => {
-                    calls.push(async move { Answer::Describe(slot, main.describe(workflow_id).await) }.boxed());
+                    calls.push(async move { Answer::Describe(slot, main.describe_current(workflow_id).await) }.boxed());
                 }
                 ConfirmStep::Wait { until_ms } => break until_ms.map(|until| clock.until(until)),
                 ConfirmStep::Done(confirmed) => {

@@ -72,7 +72,7 @@ pub(crate) async fn quiesce(address: &str, workload_id: &str, reason: &str, ttl_
         let answer = tokio::time::timeout(TIMEOUT, client.quiesce(request)).await;
         match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))) {
             Ok(answer) => return accepted(answer.into_inner().state()),
-            Err(status) if attempt < ATTEMPTS && status.code() == Code::Unavailable => {
+            Err(status) if attempt < ATTEMPTS && is_passing(status.code()) => {
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
             Err(status) => return not_accepted(&status),
@@ -94,19 +94,29 @@ fn accepted(state: QuiesceState) -> Answer {
     }
 }
 
+/// Whether a try again may be answered otherwise: a source that is overloaded has not refused.
+fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded
+    )
+}
+
 fn not_accepted(status: &Status) -> Answer {
     let (status_word, word) = match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
-            (QuiesceStatus::Unreachable, "unreachable")
-        }
+        Code::Unavailable
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::Internal => (QuiesceStatus::Unreachable, "unreachable"),
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
         | Code::PermissionDenied
-        | Code::ResourceExhausted
         | Code::FailedPrecondition
-        | Code::Aborted
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::DataLoss

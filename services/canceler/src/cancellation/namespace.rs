@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use quell_mesh::{NamespaceClient, no_retry};
-use quell_sweep::{DescribeReply, PageToken, Pin, Row, StopReply};
+use quell_sweep::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
 use temporalio_client::Client;
 use temporalio_common::protos::temporal::api::{
     common::v1::{WorkflowExecution, WorkflowType},
@@ -106,10 +106,25 @@ impl Namespace {
     }
 
     /// The current run of a workflow id.
-    pub(crate) async fn describe(&self, workflow_id: String) -> DescribeReply {
-        match self.execution(workflow_id).await {
+    pub(crate) async fn describe_current(&self, workflow_id: String) -> DescribeReply {
+        self.describe(workflow_id, String::new(), is_open).await
+    }
+
+    /// One run; open, too, when it continued as new: its chain goes on.
+    pub(crate) async fn describe_chain(&self, workflow_id: String, run_id: String) -> DescribeReply {
+        let goes_on = |status| is_open(status) || status == WorkflowExecutionStatus::ContinuedAsNew;
+        self.describe(workflow_id, run_id, goes_on).await
+    }
+
+    async fn describe(
+        &self,
+        workflow_id: String,
+        run_id: String,
+        counts_as_open: impl Fn(WorkflowExecutionStatus) -> bool,
+    ) -> DescribeReply {
+        match self.execution(workflow_id, run_id).await {
             Ok(Some(info)) => match WorkflowExecutionStatus::try_from(info.status) {
-                Ok(status) if is_open(status) => {
+                Ok(status) if counts_as_open(status) => {
                     let first_run_id = info.first_run_id.clone();
                     let row = row(info);
                     let first_run_id = if first_run_id.is_empty() {
@@ -119,20 +134,22 @@ impl Namespace {
                     };
                     DescribeReply::Open { row, first_run_id }
                 }
-                _ => DescribeReply::Closed,
+                Ok(status) if status != WorkflowExecutionStatus::Unspecified => DescribeReply::Closed,
+                // A status of a newer server is not taken for closed: that could hide something alive.
+                _ => DescribeReply::Error(CallError {
+                    kind: CallErrorKind::Permanent,
+                    reason: format!("has a status that this version does not know ({})", info.status),
+                }),
             },
             Ok(None) => DescribeReply::Absent,
             Err(status) => describe_error(&status),
         }
     }
 
-    async fn execution(&self, workflow_id: String) -> Result<Option<WorkflowExecutionInfo>, Status> {
+    async fn execution(&self, workflow_id: String, run_id: String) -> Result<Option<WorkflowExecutionInfo>, Status> {
         let request = DescribeWorkflowExecutionRequest {
             namespace: self.name.clone(),
-            execution: Some(WorkflowExecution {
-                workflow_id,
-                run_id: String::new(),
-            }),
+            execution: Some(WorkflowExecution { workflow_id, run_id }),
         };
         let mut stub = self.client.connection().workflow_service();
         Ok(stub
@@ -194,7 +211,7 @@ impl Namespace {
 
     /// When an execution started, by the server's clock; `None` when it is unknown.
     pub(crate) async fn start_ms(&self, workflow_id: String) -> Result<Option<u64>, Status> {
-        let info = self.execution(workflow_id).await?;
+        let info = self.execution(workflow_id, String::new()).await?;
         Ok(info
             .and_then(|info| info.start_time)
             .map(|time| parts_ms(time.seconds, time.nanos)))

@@ -114,9 +114,13 @@ impl Sweeper<'_> {
                             .boxed(),
                         );
                     }
-                    Step::Describe { slot, workflow_id } => {
-                        calls
-                            .push(async move { Answer::Describe(slot, self.main.describe(workflow_id).await) }.boxed());
+                    Step::Describe {
+                        slot,
+                        workflow_id,
+                        run_id,
+                    } => {
+                        let described = self.main.describe_chain(workflow_id, run_id);
+                        calls.push(async move { Answer::Describe(slot, described.await) }.boxed());
                     }
                     Step::Reserve { upto } => {
                         let checkpoint = Checkpoint {
@@ -124,6 +128,8 @@ impl Sweeper<'_> {
                             ..window.checkpoint()
                         };
                         let beat = beat(&window, checkpoint, &before.journal, &journal, &rate);
+                        // First into the SDK's own buffer, so that no later heartbeat of its loop holds less.
+                        self.ctx.record_heartbeat(beat.clone()).await?;
                         calls.push(async move { Answer::Reserved(upto, self.reserve(beat).await) }.boxed());
                     }
                     Step::Wait { until_ms } => break ControlFlow::Continue(until_ms.map(|until| clock.until(until))),
