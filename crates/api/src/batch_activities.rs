@@ -1,7 +1,14 @@
 //! The activities of the batch service on `batch-queue`, for any workflow of the canceler namespace. Input and output are
 //! JSON, so that workers in other languages can call them by name.
 
-#![allow(missing_docs, unused_variables, clippy::unimplemented, clippy::needless_pass_by_value, unreachable_pub, reason = "the macro wants bodies that are never run, and generates items of its own")]
+#![allow(
+    missing_docs,
+    unused_variables,
+    clippy::unimplemented,
+    clippy::needless_pass_by_value,
+    unreachable_pub,
+    reason = "the macro wants bodies that are never run, and generates items of its own"
+)]
 
 use serde::{Deserialize, Serialize};
 use temporalio_macros::activity_definitions;

@@ -29,7 +29,12 @@ mod tests {
 
     #[test]
     fn all_of_ours_are_recognised_and_nothing_else() {
-        for id in [cancellation_workflow("a"), gate_workflow("1"), canary_workflow("a", 0), "quell-batch-x".to_owned()] {
+        for id in [
+            cancellation_workflow("a"),
+            gate_workflow("1"),
+            canary_workflow("a", 0),
+            "quell-batch-x".to_owned(),
+        ] {
             assert!(is_own(&id), "{id}");
         }
         for id in ["snowball-1", "order-quell/1", "Quell/x", "quel", ""] {

@@ -37,7 +37,11 @@ impl Checker {
     /// # Errors
     /// All violations, in the order in which they were found.
     pub fn finish<T>(self, value: T) -> Result<T, Vec<FieldViolation>> {
-        if self.violations.is_empty() { Ok(value) } else { Err(self.violations) }
+        if self.violations.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.violations)
+        }
     }
 
     /// A WorkloadId that can stand in a visibility query between double quotes.
@@ -46,7 +50,10 @@ impl Checker {
             self.reject(field, "must be given");
         } else if value.chars().count() > MAX_WORKLOAD_ID {
             self.reject(field, format!("must have at most {MAX_WORKLOAD_ID} characters"));
-        } else if value.chars().any(|c| c.is_control() || matches!(c, '"' | '\'' | '\\' | '`')) {
+        } else if value
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '"' | '\'' | '\\' | '`'))
+        {
             self.reject(field, "must not contain quotes, backslashes or control characters");
         }
     }
@@ -55,7 +62,10 @@ impl Checker {
     pub fn request_id(&mut self, field: &str, value: &str) {
         if value.chars().count() > MAX_REQUEST_ID {
             self.reject(field, format!("must have at most {MAX_REQUEST_ID} characters"));
-        } else if !value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+        } else if !value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        {
             self.reject(field, "may contain only letters, digits, '-', '_' and '.'");
         }
     }
@@ -91,7 +101,14 @@ impl Checker {
             return default;
         }
         if !range.contains(&value) {
-            self.reject(field, format!("must be from {} to {}, or 0 for the default ({default})", range.start(), range.end()));
+            self.reject(
+                field,
+                format!(
+                    "must be from {} to {}, or 0 for the default ({default})",
+                    range.start(),
+                    range.end()
+                ),
+            );
             return default;
         }
         value
@@ -138,16 +155,27 @@ mod tests {
         assert_eq!(check.int("looks", 50, 3, 2..=20), 3);
         check.page_size("page_size", -1);
         let range = Duration::from_secs(1)..=Duration::from_secs(60);
-        check.duration("ttl", Some(prost_types::Duration { seconds: -1, nanos: 0 }), Duration::from_secs(5), range);
+        check.duration(
+            "ttl",
+            Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+            Duration::from_secs(5),
+            range,
+        );
         let fields: Vec<_> = check.finish(()).unwrap_err().into_iter().map(|v| v.field).collect();
-        assert_eq!(fields, ["workload_id", "request_id", "reason", "looks", "page_size", "ttl"]);
+        assert_eq!(
+            fields,
+            ["workload_id", "request_id", "reason", "looks", "page_size", "ttl"]
+        );
     }
 
     #[test]
     fn defaults_stand_for_what_is_left_out() {
         let mut check = Checker::new();
         let range = Duration::from_secs(1)..=Duration::from_secs(60);
-        assert_eq!(check.duration("ttl", None, Duration::from_secs(5), range), Duration::from_secs(5));
+        assert_eq!(
+            check.duration("ttl", None, Duration::from_secs(5), range),
+            Duration::from_secs(5)
+        );
         assert_eq!(check.int("looks", 0, 3, 2..=20), 3);
         assert_eq!(check.page_size("page_size", 0), DEFAULT_PAGE_SIZE);
         check.request_id("request_id", "");

@@ -71,6 +71,9 @@ pub struct Campaign {
     /// Whether the server's batch may be running.
     batch_running: bool,
     batch: Option<BatchReport>,
+    /// What the batch may stop, charged against the cap until it tells what it did.
+    #[serde(default)]
+    batch_charge: u64,
     pass: Option<Pass>,
     pass_count: u32,
     /// The pass to begin when the running [`Command::Wait`] is over.
@@ -126,6 +129,7 @@ impl Campaign {
             quiesced: None,
             batch_running: false,
             batch: None,
+            batch_charge: 0,
             pass: None,
             pass_count: 0,
             after_wait: None,
@@ -325,6 +329,12 @@ impl Campaign {
         self.batch_running = false;
         if report.state != BatchState::Completed {
             self.warn(format!("the server's batch ended {:?}", report.state));
+        }
+        // One that was only given up may go on: then all of its charge stands.
+        if report.state == BatchState::Completed {
+            let unused = self.batch_charge.saturating_sub(report.completed);
+            self.batch_charge -= unused;
+            self.totals.charged = self.totals.charged.saturating_sub(unused);
         }
         self.batch = Some(report);
     }

@@ -99,18 +99,18 @@ pub enum StopReply {
     Error(CallError),
 }
 
-/// The server's answer to a Describe by workflow id (with an empty run id: the current run).
+/// The server's answer to a Describe: of the listed run by a window, of the current run of a workflow id by a confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DescribeReply {
-    /// The current run is open (Running or Paused).
+    /// The run is open (Running or Paused); for a window also: it continued as new, so that its chain goes on.
     Open {
-        /// The current run.
+        /// The run.
         row: Row,
         /// First run id of its chain.
         first_run_id: String,
     },
-    /// The current run is closed.
+    /// The run is closed.
     Closed,
     /// The server knows no such workflow id (deleted, or past retention).
     Absent,

@@ -82,6 +82,8 @@ impl Campaign {
             );
         }
         if number == 0 {
+            self.batch_charge = planned.open.max(planned.count);
+            self.totals.charged = self.totals.charged.saturating_add(self.batch_charge);
             return self.issue(Command::StartBatch {
                 fence_ms: self.fence_ms(),
             });

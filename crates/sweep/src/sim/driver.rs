@@ -307,7 +307,7 @@ impl Run<'_> {
                 Task::Window(running) => match running.window.next(now_ms) {
                     Step::List { token } => Call::List(token),
                     Step::Stop { slot, pin } => Call::Stop(slot, pin),
-                    Step::Describe { slot, workflow_id } => Call::Describe(slot, workflow_id),
+                    Step::Describe { slot, workflow_id, .. } => Call::Describe(slot, workflow_id),
                     Step::Reserve { upto } => Call::Reserve(upto),
                     Step::Wait { until_ms } => {
                         self.wakes.extend(until_ms.map(|at_ms| (id, at_ms)));

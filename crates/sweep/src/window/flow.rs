@@ -209,7 +209,11 @@ impl Window {
                     first_run_id: target.first_run_id.clone(),
                 },
             },
-            Call::Describe => Step::Describe { slot, workflow_id },
+            Call::Describe => Step::Describe {
+                slot,
+                workflow_id,
+                run_id: target.row.run_id.clone(),
+            },
         };
         self.in_flight.insert(slot, target);
         Some(step)

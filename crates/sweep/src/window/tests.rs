@@ -151,7 +151,7 @@ fn a_chain_that_continued_as_new_is_found_by_describe_and_pinned_by_its_first_ru
     list(&mut window, vec![row("a", 1)], None);
     let (slot, _) = stop(&mut window, 0);
     window.on_stop(0, slot, StopReply::NotFound, 1_000);
-    let Step::Describe { slot, workflow_id } = step(&mut window, 0) else {
+    let Step::Describe { slot, workflow_id, .. } = step(&mut window, 0) else {
         panic!("not described")
     };
     assert_eq!(workflow_id, "a");

@@ -26,12 +26,15 @@ pub enum Step {
         /// What to stop: with an empty run id and this first run id.
         pin: Pin,
     },
-    /// Describe the current run of a workflow id; answer by [`crate::Window::on_describe`].
+    /// Describe the run that was listed; answer by [`crate::Window::on_describe`]: open, too, when it continued as new, since its
+    /// chain then goes on. Never the current run of the workflow id: that may be somebody else's by now.
     Describe {
         /// To be given back.
         slot: Slot,
-        /// Workflow id; with an empty run id.
+        /// Workflow id.
         workflow_id: String,
+        /// The listed run.
+        run_id: String,
     },
     /// Record durably, outside this process, that this window (all its attempts together) may have stopped up to this
     /// many chains; then call [`crate::Window::on_reserved`]. No stop beyond the recorded number is ever asked for, so
