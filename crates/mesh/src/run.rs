@@ -208,6 +208,7 @@ where
         .await?;
     tracing::info!(service = info.name, version = info.version, %address, "listening");
 
+    let (mut health_streams, watched) = (health.clone(), services.clone());
     let supervisor = Supervisor {
         namespaces,
         queues: manager.states(),
@@ -233,6 +234,10 @@ where
     supervisor.await?;
     tokio::time::sleep(settings.server.shutdown_delay).await;
     shutdown.tell();
+    // Whoever watches health has been told as well; an open watch would hold up the end for the whole drain timeout.
+    for service in watched.into_iter().chain([""]) {
+        health_streams.clear_service_status(service).await;
+    }
     let calls_finished = tokio::time::timeout(settings.worker.drain_timeout, &mut server)
         .await
         .is_ok();

@@ -28,7 +28,8 @@ impl Shutdown {
     }
 
     /// Cancelled when streams and loops should end. Give `token().cancelled()` a branch in every `select!` of a
-    /// server stream, and end the stream normally.
+    /// server stream, and end it with [`crate::Reason::ShuttingDown`]: an ordinary end would say that there is no more to
+    /// come.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         self.told.clone()

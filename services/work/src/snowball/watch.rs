@@ -7,7 +7,7 @@ use quell_api::{
     r#type::v1::StatusCount,
     work::v1::{Snowball, WatchSnowballResponse},
 };
-use quell_mesh::{Error, NamespaceClient};
+use quell_mesh::{Error, NamespaceClient, Reason};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -44,8 +44,15 @@ pub async fn look(main: &NamespaceClient, snowball_id: &str) -> Result<(Snowball
     let query = format!("WorkloadId = \"{}\"", snowball.workload_id);
     let counts = visibility::count_by_status(main, &query).await?;
     snowball.total = counts.iter().map(|(_, count)| count).sum();
-    snowball.open = counts.iter().filter(|(status, _)| is_open(status)).map(|(_, count)| count).sum();
-    snowball.counts = counts.into_iter().map(|(status, count)| StatusCount { status, count }).collect();
+    snowball.open = counts
+        .iter()
+        .filter(|(status, _)| is_open(status))
+        .map(|(_, count)| count)
+        .sum();
+    snowball.counts = counts
+        .into_iter()
+        .map(|(status, count)| StatusCount { status, count })
+        .collect();
     let over = !root_open && snowball.open == 0;
     Ok((snowball, over))
 }
@@ -80,11 +87,20 @@ struct Watcher {
 }
 
 /// Looks every `interval`. Ends after the look that shows nothing open, with an error that lasts, when the stream is dropped,
-/// or, in order, when the service drains.
+/// or, with UNAVAILABLE and SHUTTING_DOWN, when the service drains: an ordinary end would mean that nothing is open.
 pub fn watch(main: NamespaceClient, snowball_id: String, interval: Duration, told: CancellationToken) -> Watch {
-    let watcher =
-        Watcher { main, snowball_id, interval, told, next: Instant::now(), before: None, over: false };
-    Box::pin(stream::unfold(watcher, |mut watcher| async move { watcher.step().await.map(|item| (item, watcher)) }))
+    let watcher = Watcher {
+        main,
+        snowball_id,
+        interval,
+        told,
+        next: Instant::now(),
+        before: None,
+        over: false,
+    };
+    Box::pin(stream::unfold(watcher, |mut watcher| async move {
+        watcher.step().await.map(|item| (item, watcher))
+    }))
 }
 
 impl Watcher {
@@ -96,16 +112,24 @@ impl Watcher {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.next) => {}
-                () = self.told.cancelled() => return None,
+                () = self.told.cancelled() => {
+                    self.over = true;
+                    return Some(Err(Error::unavailable(Reason::ShuttingDown, "this replica shuts down; watch again").into()));
+                }
             }
             let now = Instant::now();
             self.next = now + self.interval;
             match look(&self.main, &self.snowball_id).await {
                 Ok((snowball, over)) => {
                     self.over = over;
-                    let growth_per_second = self.before.map_or(0.0, |(total, at)| growth(snowball.total - total, now - at));
+                    let growth_per_second = self
+                        .before
+                        .map_or(0.0, |(total, at)| growth(snowball.total - total, now - at));
                     self.before = Some((snowball.total, now));
-                    return Some(Ok(WatchSnowballResponse { snowball: Some(snowball), growth_per_second }));
+                    return Some(Ok(WatchSnowballResponse {
+                        snowball: Some(snowball),
+                        growth_per_second,
+                    }));
                 }
                 Err(error) => {
                     let since = *failing_since.get_or_insert(now);
@@ -124,7 +148,11 @@ impl Watcher {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn growth(more: i64, elapsed: Duration) -> f64 {
     let seconds = elapsed.as_secs_f64();
-    if seconds > 0.0 { more.max(0) as f64 / seconds } else { 0.0 }
+    if seconds > 0.0 {
+        more.max(0) as f64 / seconds
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]
