@@ -2,7 +2,7 @@
 //! payload store, so whoever comes next ends the work, and the receipt is true.
 
 use crate::{
-    cancel::{self, check_clean_receipt, check_journal, spec, start, workload},
+    cancel::{self, check_clean_receipt, check_journal_after_a_kill, spec, start, workload},
     harness::{mesh, unique},
     poll::{LONG, SOON, eventually, when},
 };
@@ -58,7 +58,7 @@ async fn a_canceler_killed_in_the_middle_of_a_sweep_ends_clean_after_its_restart
     let receipt = cancel::eventual_receipt(&mut client, &started.cancellation_id).await;
 
     check_clean_receipt(&receipt);
-    check_journal(&receipt, &mesh.payloads());
+    check_journal_after_a_kill(&receipt, &mesh.payloads());
     assert_eq!(mesh.running(&id).await, 0);
     assert_eq!(receipt.spec, started.spec);
     let terminated = mesh
@@ -104,6 +104,6 @@ async fn another_replica_takes_over_from_a_killed_one() {
     assert!(!watched.is_empty());
     let receipt = cancel::receipt(&mut client, &started.cancellation_id).await;
     check_clean_receipt(&receipt);
-    check_journal(&receipt, &mesh.payloads());
+    check_journal_after_a_kill(&receipt, &mesh.payloads());
     assert_eq!(mesh.running(&id).await, 0);
 }

@@ -284,7 +284,8 @@ async fn a_spoilt_result_is_an_error_for_its_caller_at_once() {
         }
         let result = tokio::time::timeout(SOON, workflow.get_result(WorkflowGetResultOptions::default())).await;
         let error = result.expect("no retry can help").expect_err("it is spoilt");
-        assert!(format!("{error:?}").contains(reason), "{error:?}");
+        let told = format!("{:#}", anyhow::Error::from(error));
+        assert!(told.contains(reason), "{told}");
         worker.stop().await;
     }
 }

@@ -21,23 +21,16 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
     let id = unique("preview");
     mesh.start_many("TypeA", &id, 30).await;
     mesh.start_many("TypeB", &id, 12).await;
-    let preview = eventually(SOON, "all of them are in the index", async || {
-        let request = PreviewCancellationRequest {
-            target: workload(&id),
-            sample_size: 5,
-        };
-        let preview = client
-            .preview_cancellation(request)
-            .await
-            .map_err(|status| status.to_string())?
-            .into_inner();
-        if preview.open == 42 {
-            Ok(preview)
-        } else {
-            Err(format!("{preview:?}"))
-        }
+    eventually(SOON, "all of them are in the index", async || {
+        when(mesh.running(&id).await == 42, String::new)
     })
     .await;
+    let request = PreviewCancellationRequest {
+        target: workload(&id),
+        sample_size: 5,
+    };
+    let preview = client.preview_cancellation(request).await.unwrap().into_inner();
+    assert_eq!(preview.open, 42, "{preview:?}");
     assert_eq!((preview.roots, preview.sample.len()), (42, 5), "{preview:?}");
     let types: BTreeMap<_, _> = preview
         .types

@@ -192,7 +192,11 @@ fn start(table: &mut Table, mark: &str) {
         request_id: mark.to_owned(),
         validate_only: false,
     };
-    line("no spec".to_owned(), &["spec"], without_spec);
+    line(
+        "no spec".to_owned(),
+        &["spec", "spec.reason", "spec.target"],
+        without_spec,
+    );
     let everything = StartCancellationRequest {
         spec: Some(CancellationSpec {
             target: workload("a\"b"),
