@@ -172,6 +172,7 @@ impl Sweeper<'_> {
 
         let beat = beat(&window, window.checkpoint(), &before.journal, &journal, &rate);
         let (written, lost) = self.finish(journal, beat).await?;
+        let unwritten = unwritten(&before);
         let mut chunks = before.journal;
         chunks.extend(written);
         if handed_over && !result.complete {
@@ -193,14 +194,19 @@ impl Sweeper<'_> {
             let failure = ApplicationFailure::new(anyhow::anyhow!("handed over: this worker shuts down"));
             return Err(ActivityError::application(failure));
         }
-        let warnings = if lost > 0 {
-            vec![format!(
+        let mut warnings = Vec::new();
+        if lost > 0 {
+            warnings.push(format!(
                 "the journal lacks {lost} outcomes of pass {}: the payload store could not be written",
                 input.pass
-            )]
-        } else {
-            Vec::new()
-        };
+            ));
+        }
+        if unwritten > 0 {
+            warnings.push(format!(
+                "the journal lacks {unwritten} outcomes of pass {}: a worker was lost before it had written them",
+                input.pass
+            ));
+        }
         Ok(WindowOutput {
             result,
             journal: chunks,
@@ -258,6 +264,14 @@ fn give(window: &mut Window, clock: Clock, answer: Answer) {
         Answer::Reserved(upto, Ok(())) => window.on_reserved(upto),
         Answer::Reserved(_, Err(reason)) => window.on_reserve_error(reason),
     }
+}
+
+/// Outcomes that earlier attempts counted in their last heartbeat and had not written to the journal.
+fn unwritten(before: &Beat) -> u64 {
+    let counts = &before.checkpoint.counts;
+    let counted = counts.stopped + counts.already_closed + counts.failed;
+    let written: u64 = before.journal.iter().map(|chunk| chunk.outcomes).sum();
+    counted.saturating_sub(written)
 }
 
 fn beat(window: &Window, checkpoint: Checkpoint, before: &[JournalChunk], journal: &Journal, rate: &Rate) -> Beat {
