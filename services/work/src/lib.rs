@@ -21,7 +21,11 @@ use snowball::{CancelableWorkflow, ChildWorkflow, SnowballActivities, SnowballAp
 use source::{Gate, Gates, SourceActivities, SourceApi};
 
 /// What this service is.
-pub const INFO: ServiceInfo = ServiceInfo { name: "work", version: env!("CARGO_PKG_VERSION"), default_port: 50051 };
+pub const INFO: ServiceInfo = ServiceInfo {
+    name: "work",
+    version: env!("CARGO_PKG_VERSION"),
+    default_port: 50051,
+};
 
 /// The service's rpcs and handlers. Needs no connection yet.
 ///

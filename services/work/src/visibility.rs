@@ -55,8 +55,14 @@ impl Execution {
             run_id: execution.run_id,
             workflow_type: info.r#type.map(|kind| kind.name).unwrap_or_default(),
             status: status_name(status),
-            open: matches!(status, WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused),
-            start_time: info.start_time.map(|at| prost_types::Timestamp { seconds: at.seconds, nanos: at.nanos }),
+            open: matches!(
+                status,
+                WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
+            ),
+            start_time: info.start_time.map(|at| prost_types::Timestamp {
+                seconds: at.seconds,
+                nanos: at.nanos,
+            }),
             expires_at: None,
             workload_id: info
                 .search_attributes
@@ -89,9 +95,16 @@ fn status_name(status: WorkflowExecutionStatus) -> &'static str {
 pub async fn describe(main: &NamespaceClient, workflow_id: &str) -> Result<Option<Execution>, Error> {
     let request = DescribeWorkflowExecutionRequest {
         namespace: main.namespace().to_owned(),
-        execution: Some(WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: String::new() }),
+        execution: Some(WorkflowExecution {
+            workflow_id: workflow_id.to_owned(),
+            run_id: String::new(),
+        }),
     };
-    let answer = main.raw().await?.describe_workflow_execution(tonic::Request::new(request)).await;
+    let answer = main
+        .raw()
+        .await?
+        .describe_workflow_execution(tonic::Request::new(request))
+        .await;
     match answer.map_err(Error::from) {
         Ok(answer) => {
             let answer = answer.into_inner();
@@ -99,7 +112,10 @@ pub async fn describe(main: &NamespaceClient, workflow_id: &str) -> Result<Optio
             execution.expires_at = answer
                 .workflow_extended_info
                 .and_then(|more| more.execution_expiration_time)
-                .map(|at| prost_types::Timestamp { seconds: at.seconds, nanos: at.nanos });
+                .map(|at| prost_types::Timestamp {
+                    seconds: at.seconds,
+                    nanos: at.nanos,
+                });
             Ok(Some(execution))
         }
         Err(Error::NotFound { .. }) => Ok(None),
@@ -108,9 +124,17 @@ pub async fn describe(main: &NamespaceClient, workflow_id: &str) -> Result<Optio
 }
 
 async fn count_rows(main: &NamespaceClient, query: String) -> Result<CountWorkflowExecutionsResponse, Error> {
-    let request = CountWorkflowExecutionsRequest { namespace: main.namespace().to_owned(), query };
+    let request = CountWorkflowExecutionsRequest {
+        namespace: main.namespace().to_owned(),
+        query,
+    };
     // Visibility has a rate limit of its own; whoever looks again and again does not want a late answer to an old question.
-    Ok(main.raw().await?.count_workflow_executions(no_retry(request)).await?.into_inner())
+    Ok(main
+        .raw()
+        .await?
+        .count_workflow_executions(no_retry(request))
+        .await?
+        .into_inner())
 }
 
 /// How many executions match. Eventually consistent.
@@ -155,6 +179,14 @@ pub async fn list(
         next_page_token: page_token,
         query,
     };
-    let page = main.raw().await?.list_workflow_executions(tonic::Request::new(request)).await?.into_inner();
-    Ok((page.executions.into_iter().map(Execution::new).collect(), page.next_page_token))
+    let page = main
+        .raw()
+        .await?
+        .list_workflow_executions(tonic::Request::new(request))
+        .await?
+        .into_inner();
+    Ok((
+        page.executions.into_iter().map(Execution::new).collect(),
+        page.next_page_token,
+    ))
 }

@@ -1,6 +1,12 @@
 //! What needs a Temporal server, run by hand: `QUELL_LIVE_TEMPORAL=http://127.0.0.1:7233 cargo test -p quell-work --test live --
 //! --ignored --nocapture`. The namespace is `main`, with the search attribute WorkloadId.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by failing"
+)]
+
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -53,8 +59,14 @@ impl Waiting {
 
 async fn client() -> Client {
     let address = std::env::var("QUELL_LIVE_TEMPORAL").expect("QUELL_LIVE_TEMPORAL names a server");
-    let options = ConnectionOptions::new(address.parse().unwrap()).identity("quell-work-live".to_owned()).build();
-    Client::new(Connection::connect(options).await.unwrap(), ClientOptions::new("main").build()).unwrap()
+    let options = ConnectionOptions::new(temporalio_client::Url::parse(&address).unwrap())
+        .identity("quell-work-live".to_owned())
+        .build();
+    Client::new(
+        Connection::connect(options).await.unwrap(),
+        ClientOptions::new("main").build(),
+    )
+    .unwrap()
 }
 
 /// Why `snowball::plan` builds a tree instead of letting a wide parent continue as new: the server applies the parent close
@@ -76,7 +88,14 @@ async fn a_parent_that_continues_as_new_loses_its_children() {
     let handle = tokio::runtime::Handle::current();
     let running = tokio::task::spawn_blocking(move || handle.block_on(async move { worker.run().await.is_ok() }));
 
-    let parent = client.start_workflow(Continuing::run, 0, WorkflowStartOptions::new(queue.clone(), queue.clone()).build()).await.unwrap();
+    let parent = client
+        .start_workflow(
+            Continuing::run,
+            0,
+            WorkflowStartOptions::new(queue.clone(), queue.clone()).build(),
+        )
+        .await
+        .unwrap();
     let child = client.get_workflow_handle::<Waiting>(format!("{queue}-child"));
     let deadline = Instant::now() + Duration::from_secs(20);
     let status = loop {
@@ -91,7 +110,17 @@ async fn a_parent_that_continues_as_new_loses_its_children() {
     };
     assert_eq!(status, "Terminated");
     let chain = client.get_workflow_handle::<Continuing>(queue);
-    assert_eq!(format!("{:?}", chain.describe(WorkflowDescribeOptions::default()).await.unwrap().status()), "Running");
+    assert_eq!(
+        format!(
+            "{:?}",
+            chain
+                .describe(WorkflowDescribeOptions::default())
+                .await
+                .unwrap()
+                .status()
+        ),
+        "Running"
+    );
     chain.terminate(WorkflowTerminateOptions::default()).await.unwrap();
     assert!(parent.get_result(WorkflowGetResultOptions::default()).await.is_err());
     stop();
@@ -107,7 +136,11 @@ async fn record_histories() {
     for pair in wanted.split_whitespace() {
         let (name, id) = pair.split_once('=').expect("name=workflow-id");
         let handle = client.get_workflow_handle::<Waiting>(id);
-        let json = handle.fetch_history(WorkflowFetchHistoryOptions::default()).to_json().await.unwrap();
+        let json = handle
+            .fetch_history(WorkflowFetchHistoryOptions::default())
+            .to_json()
+            .await
+            .unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/histories/{name}.json"));
         std::fs::write(path, json).unwrap();
     }

@@ -1,6 +1,9 @@
 //! Activities of snowballs.
 
-#![allow(missing_docs, reason = "the SDK's macros generate items without docs; everything written here has them")]
+#![allow(
+    missing_docs,
+    reason = "the SDK's macros generate items without docs; everything written here has them"
+)]
 
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};

@@ -56,8 +56,22 @@ struct Remembered {
 
 impl Remembered {
     fn new(checked: &Checked) -> Self {
-        let SnowballSpec { width, depth, concurrency, rate_per_second, lifetime: _, workload_id } = checked.spec.clone();
-        Self { width, depth, concurrency, rate_per_second, lifetime_ms: checked.node.lifetime_ms, workload_id }
+        let SnowballSpec {
+            width,
+            depth,
+            concurrency,
+            rate_per_second,
+            lifetime: _,
+            workload_id,
+        } = checked.spec.clone();
+        Self {
+            width,
+            depth,
+            concurrency,
+            rate_per_second,
+            lifetime_ms: checked.node.lifetime_ms,
+            workload_id,
+        }
     }
 }
 
@@ -80,12 +94,17 @@ impl SnowballApi {
         let options = WorkflowStartOptions::new(self.main.task_queue(), checked.snowball_id.as_str())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-            .search_attributes(SearchAttributes::new([WORKLOAD.value_set(remembered.workload_id.clone())]))
+            .search_attributes(SearchAttributes::new([
+                WORKLOAD.value_set(remembered.workload_id.clone())
+            ]))
             .memo(memo)
             .static_summary(format!("{} workflows", checked.planned))
             .build();
         let client = self.main.client().await?;
-        match client.start_workflow(CancelableWorkflow::run, checked.node.clone(), options).await {
+        match client
+            .start_workflow(CancelableWorkflow::run, checked.node.clone(), options)
+            .await
+        {
             Ok(handle) => Ok(handle.info().run_id.clone().unwrap_or_default()),
             Err(WorkflowStartError::AlreadyStarted { .. }) => {
                 let root = watch::root(&self.main, &checked.snowball_id).await;
@@ -113,7 +132,11 @@ impl SnowballService for SnowballApi {
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let checked = spec::check(request, &self.default_workload)?;
-        let run_id = if validate_only { String::new() } else { self.start(&checked).await? };
+        let run_id = if validate_only {
+            String::new()
+        } else {
+            self.start(&checked).await?
+        };
         if !validate_only {
             let (snowball_id, workload_id) = (&checked.snowball_id, &checked.spec.workload_id);
             tracing::info!(snowball_id, workload_id, planned = checked.planned, "snowball started");
@@ -126,11 +149,16 @@ impl SnowballService for SnowballApi {
         }))
     }
 
-    async fn get_snowball(&self, request: Request<GetSnowballRequest>) -> Result<Response<GetSnowballResponse>, Status> {
+    async fn get_snowball(
+        &self,
+        request: Request<GetSnowballRequest>,
+    ) -> Result<Response<GetSnowballResponse>, Status> {
         let GetSnowballRequest { snowball_id } = request.into_inner();
         required(Checker::new(), &snowball_id)?;
         let (snowball, _) = watch::look(&self.main, &snowball_id).await?;
-        Ok(Response::new(GetSnowballResponse { snowball: Some(snowball) }))
+        Ok(Response::new(GetSnowballResponse {
+            snowball: Some(snowball),
+        }))
     }
 
     type WatchSnowballStream = Watch;
@@ -142,7 +170,12 @@ impl SnowballService for SnowballApi {
         required(check, &snowball_id)?;
         // An unknown one is told before the stream begins.
         watch::root(&self.main, &snowball_id).await?;
-        Ok(Response::new(watch::watch(self.main.clone(), snowball_id, interval, self.shutdown.token())))
+        Ok(Response::new(watch::watch(
+            self.main.clone(),
+            snowball_id,
+            interval,
+            self.shutdown.token(),
+        )))
     }
 
     async fn list_snowballs(
@@ -181,13 +214,33 @@ impl SnowballService for SnowballApi {
         check.reason("reason", &reason, false);
         required(check, &snowball_id)?;
         let root = watch::root(&self.main, &snowball_id).await?;
-        let ended = || Error::precondition(Reason::WrongState, snowball_id.as_str(), "the snowball's root has ended already");
+        let ended = || {
+            Error::precondition(
+                Reason::WrongState,
+                snowball_id.as_str(),
+                "the snowball's root has ended already",
+            )
+        };
         if !root.open {
             return Err(ended().into());
         }
-        let reason = if reason.trim().is_empty() { DEFAULT_REASON.to_owned() } else { reason };
-        let handle = self.main.client().await?.get_workflow_handle::<CancelableWorkflow>(snowball_id.clone());
-        let sent = handle.signal(CancelableWorkflow::cancel, reason.clone(), WorkflowSignalOptions::default()).await;
+        let reason = if reason.trim().is_empty() {
+            DEFAULT_REASON.to_owned()
+        } else {
+            reason
+        };
+        let handle = self
+            .main
+            .client()
+            .await?
+            .get_workflow_handle::<CancelableWorkflow>(snowball_id.clone());
+        let sent = handle
+            .signal(
+                CancelableWorkflow::cancel,
+                reason.clone(),
+                WorkflowSignalOptions::default(),
+            )
+            .await;
         match sent.map_err(Error::from) {
             Ok(()) => {}
             // It was open a moment ago.

@@ -25,8 +25,8 @@
 //! A snowball of 5,000 must not make 10,000 spans: [`trace`] gives the tree a budget of sampled children; everything beyond
 //! it runs in an unsampled context of the same trace.
 
-pub mod api;
 pub mod activities;
+pub mod api;
 pub mod pace;
 pub mod page;
 pub mod plan;

@@ -21,7 +21,10 @@ impl Pace {
     /// One start every `interval_us` from `now_us` on; 0 = no limit.
     #[must_use]
     pub fn new(interval_us: u64, now_us: u64) -> Self {
-        Self { interval_us, due_us: now_us }
+        Self {
+            interval_us,
+            due_us: now_us,
+        }
     }
 
     /// Starts that are due now, at most `want`.
@@ -40,7 +43,9 @@ impl Pace {
 
     /// Notes starts.
     pub fn started(&mut self, count: u32) {
-        self.due_us = self.due_us.saturating_add(self.interval_us.saturating_mul(u64::from(count)));
+        self.due_us = self
+            .due_us
+            .saturating_add(self.interval_us.saturating_mul(u64::from(count)));
     }
 
     /// How long to wait until a start is due.

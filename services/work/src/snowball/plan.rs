@@ -72,7 +72,11 @@ impl Order {
     #[must_use]
     pub fn child(&self, index: u32, workload_id: &str, lifetime_ms: u64) -> Node {
         let order = self.child_order(index);
-        Node { workload_id: workload_id.to_owned(), lifetime_ms, order }
+        Node {
+            workload_id: workload_id.to_owned(),
+            lifetime_ms,
+            order,
+        }
     }
 
     fn child_order(&self, index: u32) -> Option<Order> {
@@ -81,9 +85,21 @@ impl Order {
             // A helper stands for a share of this node, and so has a share of its rate.
             let share = self.count / helpers + u32::from(index < self.count % helpers);
             let interval_us = self.interval_us.saturating_mul(u64::from(helpers));
-            return Some(Order { count: share, interval_us, traced, brood: None, ..self.clone() });
+            return Some(Order {
+                count: share,
+                interval_us,
+                traced,
+                brood: None,
+                ..self.clone()
+            });
         }
-        (self.depth > 1).then(|| Order { count: self.width, depth: self.depth - 1, traced, brood: None, ..self.clone() })
+        (self.depth > 1).then(|| Order {
+            count: self.width,
+            depth: self.depth - 1,
+            traced,
+            brood: None,
+            ..self.clone()
+        })
     }
 
     /// The rest of the budget, shared among the traced children.
@@ -128,7 +144,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn order(width: u32, depth: u32, traced: u32) -> Order {
-        Order { count: width, width, depth, concurrency: 50, interval_us: 100, traced, brood: None }
+        Order {
+            count: width,
+            width,
+            depth,
+            concurrency: 50,
+            interval_us: 100,
+            traced,
+            brood: None,
+        }
     }
 
     /// Walks the whole tree: workflows below, most children of a node, traced workflows.
@@ -148,7 +172,7 @@ mod tests {
 
     /// Width and depth of trees that can be walked in a moment: up to some 100,000 workflows.
     fn small_trees() -> impl Strategy<Value = (u32, u32)> {
-        let widest = [100_000, 330, 50, 18, 10, 7, 5, 4, 3, 3];
+        let widest = [100_000_u32, 330, 50, 18, 10, 7, 5, 4, 3, 3];
         (1_u32..=10).prop_flat_map(move |depth| (1..=widest[depth as usize - 1], Just(depth)))
     }
 
@@ -191,8 +215,6 @@ mod tests {
         assert_eq!(helper.child(0, "w", 0).order, None);
     }
 
-    #[test]
-    fn the_worst_history_stays_far_from_the_limit() {
-        assert!(MAX_CHILDREN * EVENTS_PER_CHILD < 51_200 / 2);
-    }
+    /// The worst history stays far from the limit.
+    const _: () = assert!(MAX_CHILDREN * EVENTS_PER_CHILD < 51_200 / 2);
 }

@@ -81,7 +81,9 @@ pub struct Spawner<'a, W> {
 
 impl<W> std::fmt::Debug for Spawner<'_, W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Spawner").field("tally", &self.tally).finish_non_exhaustive()
+        f.debug_struct("Spawner")
+            .field("tally", &self.tally)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,7 +95,13 @@ impl<'a, W: 'static> Spawner<'a, W> {
         stop: &'a WorkflowCancellationToken,
         report: &'a dyn Fn(Tally),
     ) -> Self {
-        Self { ctx, node, stop, report, tally: Cell::default() }
+        Self {
+            ctx,
+            node,
+            stop,
+            report,
+            tally: Cell::default(),
+        }
     }
 
     /// Spawns what `order` says, and waits until all of it has closed.
@@ -167,7 +175,11 @@ impl<'a, W: 'static> Spawner<'a, W> {
             }
         }
         let tally = self.tally.get();
-        Ok(if self.stop.is_cancelled() { Ended::Stopped(tally) } else { Ended::Complete(tally) })
+        Ok(if self.stop.is_cancelled() {
+            Ended::Stopped(tally)
+        } else {
+            Ended::Complete(tally)
+        })
     }
 
     /// Starts one child. Its result is a future that counts how it ends.
@@ -222,24 +234,37 @@ impl<'a, W: 'static> Spawner<'a, W> {
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(10))
             .cancellation_token(WorkflowCancellationToken::new())
             .build();
-        let uuid = self.ctx.execute_activity(SnowballActivities::generate_uuid, (), options).await?;
+        let uuid = self
+            .ctx
+            .execute_activity(SnowballActivities::generate_uuid, (), options)
+            .await?;
         Ok(uuid.chars().take(BROOD).collect())
     }
 
     /// Asks for admission. What cannot be asked is a wait.
     async fn ask(&self, want: u32) -> GateAnswer {
-        let question =
-            GateQuestion { workload_id: self.node.workload_id.clone(), spawner: self.ctx.run_id().to_owned(), want };
-        let ask = || self.ctx.execute_local_activity(SourceActivities::read_gate, question, local(Duration::from_secs(10)));
-        trace::unsampled(ask)
-            .await
-            .unwrap_or(GateAnswer::Wait { because: Because::Unreadable, retry_ms: 2_000 })
+        let question = GateQuestion {
+            workload_id: self.node.workload_id.clone(),
+            spawner: self.ctx.run_id().to_owned(),
+            want,
+        };
+        let ask = || {
+            self.ctx
+                .execute_local_activity(SourceActivities::read_gate, question, local(Duration::from_secs(10)))
+        };
+        trace::unsampled(ask).await.unwrap_or(GateAnswer::Wait {
+            because: Because::Unreadable,
+            retry_ms: 2_000,
+        })
     }
 
     /// Gives the admission back. Should that fail, it ends by itself.
     async fn leave(&self) {
         let spawner = self.ctx.run_id().to_owned();
-        let leave = || self.ctx.execute_local_activity(SourceActivities::leave_gate, spawner, local(Duration::from_secs(2)));
+        let leave = || {
+            self.ctx
+                .execute_local_activity(SourceActivities::leave_gate, spawner, local(Duration::from_secs(2)))
+        };
         if let Err(error) = trace::unsampled(leave).await
             && !self.ctx.is_replaying()
         {
@@ -249,9 +274,15 @@ impl<'a, W: 'static> Spawner<'a, W> {
 
     async fn wait_for_turn(&self, because: Because, retry_ms: u64) {
         if !self.ctx.is_replaying() {
-            tracing::debug!(workflow_id = self.ctx.workflow_id(), ?because, retry_ms, "spawner waits");
+            tracing::debug!(
+                workflow_id = self.ctx.workflow_id(),
+                ?because,
+                retry_ms,
+                "spawner waits"
+            );
         }
-        self.pause(Duration::from_millis(retry_ms).max(least_wait(self.ctx.history_length()))).await;
+        self.pause(Duration::from_millis(retry_ms).max(least_wait(self.ctx.history_length())))
+            .await;
     }
 
     /// Waits, or until told to stop.
@@ -265,7 +296,11 @@ impl<'a, W: 'static> Spawner<'a, W> {
 
     /// Workflow time in microseconds. Always there while a task is worked on.
     fn now_us(&self) -> u64 {
-        let since = self.ctx.workflow_time().and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let since = self
+            .ctx
+            .workflow_time()
+            .and_then(|now| now.duration_since(UNIX_EPOCH).ok())
+            .unwrap_or_default();
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 }

@@ -44,8 +44,17 @@ pub fn check(request: StartSnowballRequest, default_workload: &str) -> Result<Ch
     let depth = check.int("spec.depth", spec.depth, 2, 1..=10);
     let concurrency = check.int("spec.concurrency", spec.concurrency, 50, 1..=500);
     let rate = rate(&mut check, spec.rate_per_second);
-    let lifetime = check.duration("spec.lifetime", spec.lifetime, DEFAULT_LIFETIME, Duration::ZERO..=MAX_LIFETIME);
-    let workload_id = if spec.workload_id.is_empty() { default_workload.to_owned() } else { spec.workload_id };
+    let lifetime = check.duration(
+        "spec.lifetime",
+        spec.lifetime,
+        DEFAULT_LIFETIME,
+        Duration::ZERO..=MAX_LIFETIME,
+    );
+    let workload_id = if spec.workload_id.is_empty() {
+        default_workload.to_owned()
+    } else {
+        spec.workload_id
+    };
     check.workload_id("spec.workload_id", &workload_id);
 
     let order = Order {
@@ -59,9 +68,16 @@ pub fn check(request: StartSnowballRequest, default_workload: &str) -> Result<Ch
     };
     let planned = order.workflows();
     if planned > MAX_WORKFLOWS {
-        check.reject("spec", format!("width and depth make {planned} workflows; at most {MAX_WORKFLOWS} are allowed"));
+        check.reject(
+            "spec",
+            format!("width and depth make {planned} workflows; at most {MAX_WORKFLOWS} are allowed"),
+        );
     }
-    let key = if request.request_id.is_empty() { uuid::Uuid::new_v4().to_string() } else { request.request_id };
+    let key = if request.request_id.is_empty() {
+        uuid::Uuid::new_v4().to_string()
+    } else {
+        request.request_id
+    };
     check
         .finish(Checked {
             snowball_id: format!("snowball-{key}"),
@@ -88,12 +104,19 @@ fn rate(check: &mut Checker, rate: f64) -> f64 {
         // Minus zero is zero.
         return rate.abs();
     }
-    check.reject("spec.rate_per_second", format!("must be from {MIN_RATE} to {MAX_RATE}, or 0 for no limit"));
+    check.reject(
+        "spec.rate_per_second",
+        format!("must be from {MIN_RATE} to {MAX_RATE}, or 0 for no limit"),
+    );
     0.0
 }
 
 /// Time between two starts; 0 = no limit.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked rate gives 100 to 1e9")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a checked rate gives 100 to 1e9"
+)]
 fn interval_us(rate: f64) -> u64 {
     if rate > 0.0 { (1e6 / rate).round() as u64 } else { 0 }
 }
@@ -104,7 +127,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn request(spec: SnowballSpec) -> StartSnowballRequest {
-        StartSnowballRequest { spec: Some(spec), request_id: "r".into(), validate_only: false }
+        StartSnowballRequest {
+            spec: Some(spec),
+            request_id: "r".into(),
+            validate_only: false,
+        }
     }
 
     fn fields(request: StartSnowballRequest) -> Vec<String> {
@@ -118,8 +145,14 @@ mod tests {
     fn everything_has_a_default() {
         let checked = check(StartSnowballRequest::default(), "one").unwrap();
         assert_eq!(checked.planned, 110);
-        assert_eq!((checked.spec.width, checked.spec.depth, checked.spec.concurrency), (10, 2, 50));
-        assert_eq!((checked.spec.workload_id.as_str(), checked.node.lifetime_ms), ("one", 3_600_000));
+        assert_eq!(
+            (checked.spec.width, checked.spec.depth, checked.spec.concurrency),
+            (10, 2, 50)
+        );
+        assert_eq!(
+            (checked.spec.workload_id.as_str(), checked.node.lifetime_ms),
+            ("one", 3_600_000)
+        );
         assert!(checked.snowball_id.starts_with("snowball-") && checked.snowball_id.len() > 40);
     }
 
@@ -153,20 +186,54 @@ mod tests {
 
     #[test]
     fn a_rate_is_a_rate() {
-        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 1e-300, 10_000.1, f64::MIN_POSITIVE] {
-            let spec = SnowballSpec { rate_per_second: bad, ..Default::default() };
+        for bad in [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            -1.0,
+            1e-300,
+            10_000.1,
+            f64::MIN_POSITIVE,
+        ] {
+            let spec = SnowballSpec {
+                rate_per_second: bad,
+                ..Default::default()
+            };
             assert_eq!(fields(request(spec)), ["spec.rate_per_second"], "{bad}");
         }
-        for (good, interval) in [(0.0, 0), (-0.0, 0), (0.001, 1_000_000_000), (2.5, 400_000), (10_000.0, 100)] {
-            let spec = SnowballSpec { rate_per_second: good, ..Default::default() };
-            assert_eq!(check(request(spec), "1").unwrap().node.order.unwrap().interval_us, interval);
+        for (good, interval) in [
+            (0.0, 0),
+            (-0.0, 0),
+            (0.001, 1_000_000_000),
+            (2.5, 400_000),
+            (10_000.0, 100),
+        ] {
+            let spec = SnowballSpec {
+                rate_per_second: good,
+                ..Default::default()
+            };
+            assert_eq!(
+                check(request(spec), "1").unwrap().node.order.unwrap().interval_us,
+                interval
+            );
         }
     }
 
     #[test]
     fn too_large_a_tree_is_refused() {
-        assert_eq!(fields(request(SnowballSpec { width: 2_000, depth: 2, ..Default::default() })), ["spec"]);
-        let largest = SnowballSpec { width: 1_500, depth: 2, ..Default::default() };
+        assert_eq!(
+            fields(request(SnowballSpec {
+                width: 2_000,
+                depth: 2,
+                ..Default::default()
+            })),
+            ["spec"]
+        );
+        let largest = SnowballSpec {
+            width: 1_500,
+            depth: 2,
+            ..Default::default()
+        };
         assert_eq!(check(request(largest), "1").unwrap().planned, 1_500 + 2 + 1_500 * 1_502);
     }
 

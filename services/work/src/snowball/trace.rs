@@ -30,7 +30,13 @@ fn without_sampling(context: &Context) -> Option<Context> {
         return None;
     }
     let flags = span.trace_flags() & !TraceFlags::SAMPLED;
-    let unsampled = SpanContext::new(span.trace_id(), span.span_id(), flags, span.is_remote(), span.trace_state().clone());
+    let unsampled = SpanContext::new(
+        span.trace_id(),
+        span.span_id(),
+        flags,
+        span.is_remote(),
+        span.trace_state().clone(),
+    );
     Some(context.with_remote_span_context(unsampled))
 }
 
@@ -41,8 +47,13 @@ mod tests {
 
     #[test]
     fn the_trace_goes_on_unsampled_and_comes_back() {
-        let span =
-            SpanContext::new(TraceId::from(7), SpanId::from(9), TraceFlags::SAMPLED, false, TraceState::default());
+        let span = SpanContext::new(
+            TraceId::from(7),
+            SpanId::from(9),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::default(),
+        );
         let _outer = Context::new().with_remote_span_context(span.clone()).attach();
         unsampled(|| {
             let inner = Context::current();

@@ -5,7 +5,10 @@
 //! ones that a cancellation is after. A child upserts only when the attribute is not what it was told (somebody started it
 //! without): an upsert of the same value costs an event and a visibility write per leaf, for nothing. The root always does.
 
-#![allow(missing_docs, reason = "the SDK's macros generate items without docs; everything written here has them")]
+#![allow(
+    missing_docs,
+    reason = "the SDK's macros generate items without docs; everything written here has them"
+)]
 
 use std::{convert::Infallible, time::Duration};
 
@@ -47,8 +50,10 @@ impl CancelableWorkflow {
     /// Spawns, waits for all children, and tells what became of them.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, node: Node) -> WorkflowResult<SnowballResult> {
-        let _ = ctx.upsert_search_attributes([WORKLOAD.value_set(node.workload_id.clone())]);
-        let Some(order) = node.order.clone() else { return Ok(SnowballResult::default()) };
+        ctx.upsert_search_attributes([WORKLOAD.value_set(node.workload_id.clone())]);
+        let Some(order) = node.order.clone() else {
+            return Ok(SnowballResult::default());
+        };
         let stop = ctx.cancellation_token().child_token();
         let report = |tally| ctx.state_mut(|state| state.tally = tally);
         let spawner = Spawner::new(ctx, &node, &stop, &report);
@@ -65,12 +70,24 @@ impl CancelableWorkflow {
             ended = spawner.run(order).fuse() => ended?,
         };
         match ended {
-            Ended::Complete(children) => Ok(SnowballResult { children, cancel: ctx.state(|state| state.cancel.clone()) }),
+            Ended::Complete(children) => Ok(SnowballResult {
+                children,
+                cancel: ctx.state(|state| state.cancel.clone()),
+            }),
             // By the signal: done as told. By a cancel request: that is how it ends.
             Ended::Stopped(_) if ctx.cancellation_token().is_cancelled() => Err(WorkflowTermination::cancelled()),
-            Ended::Stopped(children) => Ok(SnowballResult { children, cancel: ctx.state(|state| state.cancel.clone()) }),
+            Ended::Stopped(children) => Ok(SnowballResult {
+                children,
+                cancel: ctx.state(|state| state.cancel.clone()),
+            }),
             Ended::Continue(order) => {
-                match ctx.continue_as_new(Node { order: Some(order), ..node }, ContinueAsNewOptions::default())? {}
+                match ctx.continue_as_new(
+                    Node {
+                        order: Some(order),
+                        ..node
+                    },
+                    ContinueAsNewOptions::default(),
+                )? {}
             }
         }
     }
@@ -105,15 +122,23 @@ impl ChildWorkflow {
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, node: Node) -> WorkflowResult<Option<Tally>> {
         if ctx.search_attributes().get(&WORKLOAD).as_ref() != Some(&node.workload_id) {
-            let _ = ctx.upsert_search_attributes([WORKLOAD.value_set(node.workload_id.clone())]);
+            ctx.upsert_search_attributes([WORKLOAD.value_set(node.workload_id.clone())]);
         }
-        let Some(order) = node.order.clone() else { return leaf(ctx, node.lifetime_ms).await };
+        let Some(order) = node.order.clone() else {
+            return leaf(ctx, node.lifetime_ms).await;
+        };
         let stop = ctx.cancellation_token();
         match Spawner::new(ctx, &node, &stop, &|_| {}).run(order).await? {
             Ended::Complete(tally) => Ok(Some(tally)),
             Ended::Stopped(_) => Err(WorkflowTermination::cancelled()),
             Ended::Continue(order) => {
-                match ctx.continue_as_new(Node { order: Some(order), ..node }, ContinueAsNewOptions::default())? {}
+                match ctx.continue_as_new(
+                    Node {
+                        order: Some(order),
+                        ..node
+                    },
+                    ContinueAsNewOptions::default(),
+                )? {}
             }
         }
     }

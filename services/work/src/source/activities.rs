@@ -1,6 +1,9 @@
 //! What a spawner asks before it spawns, as local activities.
 
-#![allow(missing_docs, reason = "the SDK's macros generate items without docs; everything written here has them")]
+#![allow(
+    missing_docs,
+    reason = "the SDK's macros generate items without docs; everything written here has them"
+)]
 
 use std::{
     sync::Arc,
@@ -67,7 +70,10 @@ impl SourceActivities {
     /// Activities that read these gates.
     #[must_use]
     pub fn new(gates: Gates) -> Self {
-        Self { gates, admission: Admission::default() }
+        Self {
+            gates,
+            admission: Admission::default(),
+        }
     }
 
     async fn answer(&self, question: &GateQuestion) -> GateAnswer {
@@ -78,9 +84,15 @@ impl SourceActivities {
             closed => return self.turned_away(question, closed),
         }
         match self.admission.enter(&question.spawner, question.want).await {
-            Err(later) => GateAnswer::Wait { because: Because::Busy, retry_ms: millis(later) },
+            Err(later) => GateAnswer::Wait {
+                because: Because::Busy,
+                retry_ms: millis(later),
+            },
             Ok(permits) => match self.gates.is_closed(&question.workload_id).await {
-                Some(false) => GateAnswer::Go { permits, waited_ms: millis(asked.elapsed()) },
+                Some(false) => GateAnswer::Go {
+                    permits,
+                    waited_ms: millis(asked.elapsed()),
+                },
                 closed => self.turned_away(question, closed),
             },
         }
@@ -88,8 +100,15 @@ impl SourceActivities {
 
     fn turned_away(&self, question: &GateQuestion, closed: Option<bool>) -> GateAnswer {
         self.admission.leave(&question.spawner);
-        let because = if closed.is_some() { Because::Closed } else { Because::Unreadable };
-        GateAnswer::Wait { because, retry_ms: millis(self.admission.turn_at_closed_gate()) }
+        let because = if closed.is_some() {
+            Because::Closed
+        } else {
+            Because::Unreadable
+        };
+        GateAnswer::Wait {
+            because,
+            retry_ms: millis(self.admission.turn_at_closed_gate()),
+        }
     }
 }
 

@@ -67,7 +67,9 @@ impl Admission {
     /// When to ask again, if there was none in time.
     pub async fn enter(&self, spawner: &str, want: u32) -> Result<u32, Duration> {
         self.leave(spawner);
-        let Ok(_in_line) = self.line.try_acquire() else { return Err(lock(&self.busy).turn(Instant::now())) };
+        let Ok(_in_line) = self.line.try_acquire() else {
+            return Err(lock(&self.busy).turn(Instant::now()));
+        };
         let permits = want.clamp(1, SHARE);
         match tokio::time::timeout(IN_LINE, self.budget.clone().acquire_many_owned(permits)).await {
             Ok(Ok(held)) => {
@@ -110,12 +112,19 @@ const LATEST: Duration = Duration::from_secs(300);
 
 impl Pacer {
     fn new(least: Duration, spacing: Duration) -> Self {
-        Self { least, spacing, last: None }
+        Self {
+            least,
+            spacing,
+            last: None,
+        }
     }
 
     fn turn(&mut self, now: Instant) -> Duration {
         let first = now + self.least;
-        let turn = self.last.map_or(first, |last| (last + self.spacing).max(first)).min(now + LATEST);
+        let turn = self
+            .last
+            .map_or(first, |last| (last + self.spacing).max(first))
+            .min(now + LATEST);
         self.last = Some(turn);
         turn - now
     }
@@ -145,7 +154,10 @@ mod tests {
             admission.enter(holder, SHARE).await.unwrap();
         }
         let later = admission.enter("c", 1).await.unwrap_err();
-        assert!(later >= Duration::from_millis(500) && later < Duration::from_secs(1), "{later:?}");
+        assert!(
+            later >= Duration::from_millis(500) && later < Duration::from_secs(1),
+            "{later:?}"
+        );
     }
 
     #[test]

@@ -88,8 +88,15 @@ impl SourceApi {
 impl SourceService for SourceApi {
     async fn quiesce(&self, request: Request<QuiesceRequest>) -> Result<Response<QuiesceResponse>, Status> {
         let came = Instant::now();
-        let limit = crate::deadline::of(request.metadata()).unwrap_or(self.request_timeout).min(self.request_timeout);
-        let QuiesceRequest { workload_id, ttl, wait, reason } = request.into_inner();
+        let limit = crate::deadline::of(request.metadata())
+            .unwrap_or(self.request_timeout)
+            .min(self.request_timeout);
+        let QuiesceRequest {
+            workload_id,
+            ttl,
+            wait,
+            reason,
+        } = request.into_inner();
         let mut check = Checker::new();
         check.workload_id("workload_id", &workload_id);
         let ttl = check.duration("ttl", ttl, DEFAULT_TTL, Duration::from_secs(1)..=LONGEST);

@@ -53,7 +53,10 @@ impl Gates {
     /// The gates in the main namespace.
     #[must_use]
     pub fn new(main: NamespaceClient) -> Self {
-        Self { main, seen: Arc::default() }
+        Self {
+            main,
+            seen: Arc::default(),
+        }
     }
 
     /// Whether the gate is closed, at most [`FRESH`] ago; `None` when that cannot be told now.
@@ -119,11 +122,23 @@ impl Gates {
             .id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting)
             .execution_timeout(ttl)
             .memo(memo)
-            .static_summary(format!("closed gate of workload {workload_id}: {summary}").chars().take(SUMMARY).collect::<String>())
+            .static_summary(
+                format!("closed gate of workload {workload_id}: {summary}")
+                    .chars()
+                    .take(SUMMARY)
+                    .collect::<String>(),
+            )
             .static_details(reason.to_owned())
             .build();
-        let input = GateInput { workload_id: workload_id.to_owned(), reason: reason.to_owned() };
-        self.main.client().await?.start_workflow(Gate::run, input, options).await?;
+        let input = GateInput {
+            workload_id: workload_id.to_owned(),
+            reason: reason.to_owned(),
+        };
+        self.main
+            .client()
+            .await?
+            .start_workflow(Gate::run, input, options)
+            .await?;
         Ok(())
     }
 

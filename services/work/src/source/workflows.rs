@@ -1,6 +1,9 @@
 //! The gate itself: a workflow that does nothing. That it is open is all it says.
 
-#![allow(missing_docs, reason = "the SDK's macros generate items without docs; everything written here has them")]
+#![allow(
+    missing_docs,
+    reason = "the SDK's macros generate items without docs; everything written here has them"
+)]
 
 use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
