@@ -16,7 +16,7 @@ use super::{
     budget::Budget,
     convert::count,
     namespace::Namespace,
-    preview,
+    page_token, preview,
     spec::{Spec, TargetSpec},
     store::{self, NewCancellation},
     view::View,
@@ -225,7 +225,7 @@ impl CancellationService for CancellationApi {
         let request = request.into_inner();
         let mut check = Checker::new();
         let size = check.page_size("page_size", request.page_size);
-        let token = hex::decode(&request.page_token).unwrap_or_else(|_| {
+        let token = page_token::read(&request.page_token).unwrap_or_else(|| {
             check.reject("page_token", "is not one that this service gave");
             Vec::new()
         });
@@ -239,7 +239,7 @@ impl CancellationService for CancellationApi {
             })?;
         Ok(Response::new(pb::ListCancellationsResponse {
             cancellations: views.iter().map(|view| view.to_proto(false)).collect(),
-            next_page_token: hex::encode(next),
+            next_page_token: page_token::write(&next),
         }))
     }
 

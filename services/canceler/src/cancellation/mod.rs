@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`api`] | the gRPC face |
 //! | [`spec`] | what is asked for, checked, with defaults filled in |
-//! | [`store`] | cancellations as workflows: started, found, listed, stopped |
+//! | [`store`], [`page_token`] | cancellations as workflows: started, found, listed, stopped |
 //! | [`view`], [`watch`], [`preview`] | how one is seen from outside |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
 //! | [`activities`] | the activities' names and spans |
@@ -26,6 +26,7 @@ mod fence;
 mod journal;
 mod messages;
 mod namespace;
+mod page_token;
 mod preview;
 mod query;
 mod receipt;
