@@ -118,6 +118,7 @@ fn is_traced(path: &str) -> bool {
 fn reflection(services: &GrpcServices) -> Result<tonic_reflection::server::Builder<'static>, ServeError> {
     let builder = tonic_reflection::server::Builder::configure()
         .include_reflection_service(false)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET) // so that grpcurl decodes error details
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
