@@ -248,9 +248,14 @@ fn explanation(outcome: &Outcome) -> String {
             max_affected,
             charged,
             open,
-        } => format!(
-            "aborted at max_affected: {max_affected} may be stopped, {charged} were or may have been, and {open} were open beside"
-        ),
+        } => {
+            let beside = if *open > 0 {
+                format!(", and {open} were open beside")
+            } else {
+                String::new()
+            };
+            format!("aborted at max_affected: {max_affected} may be stopped, {charged} were or may have been{beside}")
+        }
         Why::ActivityFailed { command, reason } => format!("aborted: {command} failed for good: {reason}"),
         Why::DeadlineReached { phase } => format!("the deadline came while {}", doing(*phase)),
         Why::NotQuiesced { status } => format!(
