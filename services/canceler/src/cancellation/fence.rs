@@ -94,12 +94,10 @@ fn accepted(state: QuiesceState) -> Answer {
     }
 }
 
-/// Whether a try again may be answered otherwise: a source that is overloaded has not refused.
+/// Whether a try again may be answered otherwise: a source that is overloaded has not refused. One that hangs is not waited for
+/// twice: every second of it is a second of growth.
 fn is_passing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded
-    )
+    matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
 }
 
 fn not_accepted(status: &Status) -> Answer {
