@@ -55,13 +55,10 @@ case "${1:-server}" in
     patiently quietly schema temporal_visibility postgresql/v12/visibility
     ;;
   server)
-    # The four services find each other by this address; 0.0.0.0 would not do.
-    BIND_IP=$(getent ahostsv4 "$(hostname)" | awk 'NR == 1 { print $1 }')
-    export BIND_IP
     exec temporal-server --root /etc --config temporal --env server --allow-no-auth start
     ;;
   health)
-    temporal operator cluster health --address "$(hostname):7233" --command-timeout 2s | grep -q SERVING
+    temporal operator cluster health --address 127.0.0.1:7233 --command-timeout 2s | grep -q SERVING
     ;;
   namespaces) # NAMESPACE...
     for name in "${@:2}"; do patiently namespace "$name"; done
