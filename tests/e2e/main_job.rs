@@ -12,12 +12,12 @@ use quell_api::{
 };
 use std::time::Duration;
 
-/// 3,660 workflows in some twenty seconds or more: each spawner starts so many a second that it is far from done when it is stopped.
+/// 3,660 workflows in a minute or more: each spawner starts so many a second that it is far from done when it is stopped.
 fn growing(workload_id: &str) -> SnowballSpec {
     SnowballSpec {
         width: 60,
         depth: 2,
-        rate_per_second: 6.0,
+        rate_per_second: 4.0,
         workload_id: workload_id.to_owned(),
         ..Default::default()
     }

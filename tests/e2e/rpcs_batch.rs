@@ -142,9 +142,22 @@ async fn the_slot_is_one_and_a_running_batch_can_be_stopped() {
     let mut client = mesh.batches();
     let id = unique("long");
     // At 50 a second, long enough to be met running.
-    mesh.start_many("Sleeper", &id, 1_000).await;
-    indexed(&mesh, &id, 1_000).await;
+    mesh.start_many("Sleeper", &id, 1_500).await;
+    indexed(&mesh, &id, 1_500).await;
     let started = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
+    // The server counts running batches in its index.
+    eventually(SOON, "the batch is known to run", async || {
+        let list = client
+            .list_batch_operations(ListBatchOperationsRequest::default())
+            .await;
+        let operations = list.map_err(|status| status.to_string())?.into_inner().operations;
+        when(
+            operations.iter().any(|operation| operation.job_id == started.job_id),
+            || format!("{operations:?}"),
+        )
+    })
+    .await;
+
     // Two starts within the index's lag may both get in (one of nothing ends at once): from then on the slot is one.
     let second = eventually(SOON, "a second batch is refused", async || {
         let second = client.start_batch_operation(terminate(&unique("waits"))).await;
