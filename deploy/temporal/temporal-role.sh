@@ -33,7 +33,7 @@ namespace() {
 # Right after its first start the server may still be loading its own state.
 patiently() {
   local try
-  for try in {1..30}; do
+  for try in {1..90}; do
     if "$@"; then return 0; fi
     echo "not yet (try $try): $*" >&2
     sleep 1
@@ -47,6 +47,11 @@ keyword() { # namespace, search attribute
   if ! grep -qw "$2" <<<"$attributes"; then
     temporal operator search-attribute create --namespace "$1" --name "$2" --type Keyword
   fi
+}
+
+# The server may know a new search attribute only after a minute.
+usable() { # namespace, search attribute
+  temporal workflow count --namespace "$1" --query "$2 = 'quell-ready'" >/dev/null 2>&1
 }
 
 case "${1:-server}" in
@@ -63,6 +68,7 @@ case "${1:-server}" in
   namespaces) # NAMESPACE...
     for name in "${@:2}"; do patiently namespace "$name"; done
     for name in "${@:2}"; do patiently keyword "$name" WorkloadId; done
+    for name in "${@:2}"; do patiently usable "$name" WorkloadId; done
     ;;
   ui)
     # It reads files only. Cookies without TLS: it is published on loopback.

@@ -221,6 +221,7 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "warnings": receipt.warnings,
         "trace_id": receipt.trace_id,
         "journal": journal.collect::<Vec<_>>(),
+        "quiesced_until": time(receipt.quiesced_until.as_ref()),
         "time_to_first_zero": seconds(receipt.time_to_first_zero.as_ref()),
     })
 }
@@ -252,7 +253,10 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
         "first zero",
         duration(receipt.time_to_first_zero.as_ref()).map(|time| format!("after {}", human_duration(time))),
     );
-    known("sources", Some(receipt.quiesce.clone()));
+    let until = time(receipt.quiesced_until.as_ref())
+        .map(|until| format!(", until {until} or SourceService.Resume"))
+        .unwrap_or_default();
+    known("sources", Some(format!("{}{until}", receipt.quiesce)));
     known(
         "stopped",
         Some(format!("{} acknowledged by the server", receipt.stopped)),

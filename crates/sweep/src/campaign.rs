@@ -68,7 +68,7 @@ pub struct Campaign {
     /// Made, not answered.
     outstanding: BTreeMap<CommandId, Command>,
     quiesced: Option<Quiesced>,
-    /// Whether the server's batch may be running.
+    /// Whether the server's batch may be running: from the moment at which it is asked for.
     batch_running: bool,
     batch: Option<BatchReport>,
     /// What the batch may stop, charged against the cap until it tells what it did.
@@ -78,6 +78,9 @@ pub struct Campaign {
     pass_count: u32,
     /// The pass to begin when the running [`Command::Wait`] is over.
     after_wait: Option<PassKind>,
+    /// The pass to begin when the running [`Command::StopBatch`] is answered.
+    #[serde(default)]
+    after_batch: Option<PassKind>,
     passes: VecDeque<PassSummary>,
     /// Passes in a row whose listing failed.
     failed_passes: u32,
@@ -133,6 +136,7 @@ impl Campaign {
             pass: None,
             pass_count: 0,
             after_wait: None,
+            after_batch: None,
             passes: VecDeque::new(),
             failed_passes: 0,
             small_passes: 0,
@@ -152,16 +156,24 @@ impl Campaign {
         campaign.resume()
     }
 
-    /// To be called on a campaign that was deserialised, before anything else.
+    /// To be called on a campaign that was deserialised, before anything else. What [`Campaign::is_quiet`] lets be outstanding
+    /// is handed out again.
     ///
     /// # Errors
     /// [`CampaignError::Version`] when it was written by newer code, whose behaviour this code does not know.
-    pub fn resume(self) -> Result<Self, CampaignError> {
+    pub fn resume(mut self) -> Result<Self, CampaignError> {
         if self.version > crate::VERSION {
             return Err(CampaignError::Version {
                 found: self.version,
                 known: crate::VERSION,
             });
+        }
+        let again = |(id, command): (&CommandId, &Command)| command.is_resumable().then_some(*id);
+        let waited_for: Vec<CommandId> = self.outstanding.iter().filter_map(again).collect();
+        for id in waited_for {
+            if !self.ready.contains(&id) {
+                self.ready.push_back(id);
+            }
         }
         Ok(self)
     }
@@ -219,10 +231,12 @@ impl Campaign {
         self.ending.is_some() && self.outstanding.get(&id).is_some_and(Command::is_cancellable)
     }
 
-    /// Whether nothing that was handed out is unanswered: the moment to continue as new.
+    /// Whether nothing that was handed out is unanswered, but for what [`Campaign::resume`] hands out again: the moment to
+    /// continue as new.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.outstanding.len() == self.ready.len()
+        let unanswered = |(id, command): (&CommandId, &Command)| !command.is_resumable() && !self.ready.contains(id);
+        !self.outstanding.iter().any(unanswered)
     }
 
     /// Where it is.
@@ -313,7 +327,6 @@ impl Campaign {
     }
 
     fn on_batch_started(&mut self, job_id: String) {
-        self.batch_running = true;
         self.batch = Some(BatchReport {
             job_id: job_id.clone(),
             ..BatchReport::default()
@@ -327,16 +340,28 @@ impl Campaign {
 
     fn on_batch_ended(&mut self, report: BatchReport) {
         self.batch_running = false;
-        if report.state != BatchState::Completed {
-            self.warn(format!("the server's batch ended {:?}", report.state));
-        }
-        // One that was only given up may go on: then all of its charge stands.
-        if report.state == BatchState::Completed {
+        // One that was stopped, or only given up, may go on for a while: then all of its charge stands.
+        if matches!(report.state, BatchState::Completed | BatchState::Absent) {
             let unused = self.batch_charge.saturating_sub(report.completed);
             self.batch_charge -= unused;
             self.totals.charged = self.totals.charged.saturating_sub(unused);
         }
-        self.batch = Some(report);
+        match report.state {
+            BatchState::Absent => self.batch = None,
+            BatchState::Completed => self.batch = Some(report),
+            BatchState::Failed | BatchState::Stopped => {
+                self.warn(format!("the server's batch ended {:?}", report.state));
+                self.batch = Some(report);
+            }
+        }
+        self.begin_pass_after_batch();
+    }
+
+    /// Begins the pass that waited for it to be known whether the batch runs.
+    fn begin_pass_after_batch(&mut self) {
+        if let Some(kind) = self.after_batch.take() {
+            self.begin_pass(kind);
+        }
     }
 
     fn begin_confirm(&mut self) {

@@ -48,10 +48,11 @@ pub enum Command {
         /// Whether to tell the sources.
         quiesce: bool,
     },
-    /// Start the server's batch operation over what is open and started before the fence. When cancelled, answer once
-    /// it is known whether it was started: a batch that runs unknown to the campaign is not stopped. Reply:
-    /// [`Reply::BatchStarted`].
+    /// Start the server's batch operation over what is open and started before the fence. Without an answer it may run all
+    /// the same: then [`Command::StopBatch`] follows. Reply: [`Reply::BatchStarted`].
     StartBatch {
+        /// Job id that it is to have.
+        job_id: String,
         /// The fence, in milliseconds by the server's clock.
         fence_ms: u64,
     },
@@ -60,10 +61,11 @@ pub enum Command {
         /// Job id as [`Reply::BatchStarted`] gave it.
         job_id: String,
     },
-    /// Stop the batch operation, which is fine when it has ended. Comes after all else when a campaign ends while a
-    /// batch may be running; not to be cancelled with the rest. Reply: [`Reply::BatchEnded`].
+    /// Stop the batch operation, which is fine when it has ended, or was never started. Comes when its start was not
+    /// answered, and after all else when a campaign ends while a batch may be running; not to be cancelled with the rest.
+    /// Reply: [`Reply::BatchEnded`].
     StopBatch {
-        /// Job id as [`Reply::BatchStarted`] gave it.
+        /// Job id as [`Command::StartBatch`] gave it.
         job_id: String,
     },
     /// Count what a pass is about and cut it into windows, oldest first. Reply: [`Reply::Planned`].
@@ -192,6 +194,8 @@ pub enum BatchState {
     Failed,
     /// It was stopped.
     Stopped,
+    /// There is none: it was never started.
+    Absent,
 }
 
 /// What the server's batch operation claims. Its figures are its own: NotFound counts there as a success.
@@ -310,6 +314,12 @@ impl Command {
     #[must_use]
     pub fn is_cancellable(&self) -> bool {
         !matches!(self, Self::StopBatch { .. })
+    }
+
+    /// Whether it may be begun anew without harm, so that a campaign can be carried over while it runs.
+    #[must_use]
+    pub fn is_resumable(&self) -> bool {
+        matches!(self, Self::TrackBatch { .. })
     }
 
     /// Its name, as failures carry it: that of the activity which runs it.

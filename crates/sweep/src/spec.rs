@@ -49,6 +49,9 @@ pub struct CampaignSpec {
     /// with a residue; 3 by default, at least 1. Four times as many when no stop failed, so that listings lack what is
     /// alive.
     pub fruitless_rounds: u32,
+    /// Job id of the server's batch operation (engine BOTH), known before it is started: so that one whose start was never
+    /// answered can be stopped.
+    pub batch_job_id: String,
     /// Handed to every window.
     pub window: WindowSettings,
 }
@@ -67,6 +70,7 @@ impl Default for CampaignSpec {
             confirm_poll_ms: 5_000,
             window_concurrency: 1,
             fruitless_rounds: 3,
+            batch_job_id: String::new(),
             window: WindowSettings::default(),
         }
     }
@@ -83,7 +87,8 @@ pub struct WindowSettings {
     pub list_interval_ms: u64,
     /// Rows held in memory before stopping must make room; 50,000 by default.
     pub buffer_rows: usize,
-    /// Stops that are reserved durably at a time ([`crate::Step::Reserve`]); 1,000 by default.
+    /// Most stops that are reserved durably at a time ([`crate::Step::Reserve`]); 1,000 by default. Close to the cap fewer
+    /// are, so that an attempt that is lost does not take what is left of it.
     pub reserve_chunk: u64,
     /// Concurrency.
     pub limiter: LimiterSpec,

@@ -1,9 +1,10 @@
-//! One window of a pass: lists what is open, stops it oldest first, and gives every target exactly one outcome.
+//! One window of a pass: lists what is open, stops it parents first, and gives every target exactly one outcome.
 //!
-//! - **Oldest first.** Visibility lists newest first, but a parent starts before its children, and a child that is
-//!   killed first fails its parent, which cannot be undone. So rows are buffered until the listing ends, and the oldest
-//!   go first. When the buffer fills up, its oldest go while listing waits for room: then the order holds within the
-//!   buffer only, and it is for the plan to cut windows small enough.
+//! - **Parents first.** A child that is killed first fails its parent, which cannot be undone; but visibility lists newest
+//!   first. So rows are buffered until the listing ends; then whatever has children goes, the oldest first, and after it
+//!   the leaves, the newest first, so that the server's cascade and we do not chase the same ones. When the buffer
+//!   fills up, its oldest go while listing waits for room: then the order holds within the buffer only, and it is for
+//!   the plan to cut windows small enough.
 //! - **Chain pins.** A stop is aimed at all runs from one first run. A row does not tell the first run, so the listed
 //!   run is taken for it, which is right unless it continued as new; if not the server says "not found", and Describe
 //!   tells.
@@ -14,6 +15,7 @@
 //! - **Retries** are per target, with growing delay. A failure is reported once, when there are no more tries.
 
 mod flow;
+mod queue;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +25,7 @@ use crate::message::Starter;
 use crate::row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
 use crate::spec::WindowSpec;
 use flow::{Call, Listing, Target};
+use queue::Queue;
 pub use types::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
 
 /// Failures that a result names.
@@ -42,8 +45,8 @@ pub struct Window {
     listing: Listing,
     /// Whether the buffer ever met its bound: from then on stops go on while listing does.
     overflowed: bool,
-    /// Listed, not begun: oldest first.
-    buffer: BTreeMap<(u64, String), Target>,
+    /// Listed, not begun.
+    buffer: Queue,
     /// To be tried again, by time.
     retries: BTreeMap<(u64, Slot), Target>,
     in_flight: BTreeMap<Slot, Target>,
@@ -90,7 +93,7 @@ impl Window {
                 failures: 0,
             },
             overflowed: false,
-            buffer: BTreeMap::new(),
+            buffer: Queue::default(),
             retries: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             next_slot: 0,
@@ -150,8 +153,13 @@ impl Window {
                 not_before_ms: now_ms.saturating_add(self.spec.settings.list_interval_ms),
                 failures: 0,
             },
-            None => Listing::Ended,
+            None => self.listing_ended(),
         };
+    }
+
+    fn listing_ended(&mut self) -> Listing {
+        self.buffer.complete();
+        Listing::Ended
     }
 
     /// A page could not be listed. When the tries are over, what is buffered is still stopped, and the window ends with
@@ -172,6 +180,7 @@ impl Window {
             };
         } else {
             self.error = Some(format!("listing failed: {reason}"));
+            self.listing = self.listing_ended();
         }
     }
 

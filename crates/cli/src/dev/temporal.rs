@@ -33,6 +33,12 @@ pub(super) fn spec(launch: Launch<'_>) -> Spec {
         flag("--namespace", namespace.into());
     }
     flag("--search-attribute", "WorkloadId=Keyword".into());
+    // As in production: the CLI makes its server read the cluster's metadata from the database for each row that it lists or
+    // writes, so that a new search attribute is known at once; ours is there from the start.
+    flag(
+        "--dynamic-config-value",
+        "system.forceSearchAttributesCacheRefreshOnRead=false".into(),
+    );
     if let Some(file) = launch.db_file {
         flag("--db-filename", file.into());
     }

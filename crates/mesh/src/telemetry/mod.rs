@@ -92,7 +92,10 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
         .with_target(false)
         .with_filter(our_targets());
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // The layer's own switch is for the fields of spans, the format's for the rest of a line.
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi);
     let log = match settings.log_format {
         LogFormat::Human => log
             .event_format(format::WithTrace::human(ansi))

@@ -21,6 +21,9 @@ impl Campaign {
         if matches!(command, Command::StopBatch { .. }) {
             self.batch_running = false;
             self.warn(format!("the server's batch may still be running: {reason}"));
+            if self.ending.is_none() {
+                self.begin_pass_after_batch();
+            }
         }
         if self.ending.is_some() {
             return;
@@ -47,12 +50,14 @@ impl Campaign {
                     },
                 );
             }
-            // The batch is a help, not a need: our own sweep does all of it.
-            Command::StartBatch { .. } => {
+            // The batch is a help, not a need: our own sweep does all of it. It may have been started all the same.
+            Command::StartBatch { job_id, .. } => {
                 self.warn(format!("{name} failed: {reason}; sweeping without the server's batch"));
+                self.issue(Command::StopBatch { job_id: job_id.clone() });
                 self.begin_pass(PassKind::Roots);
             }
-            Command::TrackBatch { .. } | Command::StopBatch { .. } => self.warn(format!("{name} failed: {reason}")),
+            Command::TrackBatch { .. } => self.warn(format!("{name} failed: {reason}")),
+            Command::StopBatch { .. } => {}
             Command::PlanPass { .. } | Command::RunWindow { .. } | Command::Confirm { .. } | Command::Wait { .. } => {
                 self.end(
                     Verdict::Aborted,
@@ -72,6 +77,7 @@ impl Campaign {
         }
         self.ending = Some((verdict, why));
         self.after_wait = None;
+        self.after_batch = None;
         for id in std::mem::take(&mut self.ready) {
             self.outstanding.remove(&id);
         }
@@ -85,8 +91,11 @@ impl Campaign {
         let Some((verdict, why)) = self.ending.clone() else {
             return;
         };
-        if let Some(batch) = self.batch.as_ref().filter(|_| self.batch_running) {
-            let job_id = batch.job_id.clone();
+        if self.batch_running {
+            let job_id = match &self.batch {
+                Some(batch) => batch.job_id.clone(),
+                None => self.spec.batch_job_id.clone(),
+            };
             return self.issue(Command::StopBatch { job_id });
         }
         self.file_pass();

@@ -84,7 +84,9 @@ impl Campaign {
         if number == 0 {
             self.batch_charge = planned.open.max(planned.count);
             self.totals.charged = self.totals.charged.saturating_add(self.batch_charge);
+            self.batch_running = true;
             return self.issue(Command::StartBatch {
+                job_id: self.spec.batch_job_id.clone(),
                 fence_ms: self.fence_ms(),
             });
         }
@@ -227,15 +229,16 @@ impl Campaign {
         match summary.kind {
             PassKind::Roots => {
                 self.phase = Phase::Sweeping;
-                self.begin_pass(PassKind::Open);
+                // Until it is known whether the batch runs, its charge would take the cap from the sweep.
+                if self.is_running(|command| matches!(command, Command::StopBatch { .. })) {
+                    self.after_batch = Some(PassKind::Open);
+                } else {
+                    self.begin_pass(PassKind::Open);
+                }
             }
             PassKind::NewSince(_) => {
                 self.phase = Phase::Sweeping;
-                if self
-                    .outstanding
-                    .values()
-                    .any(|command| matches!(command, Command::TrackBatch { .. }))
-                {
+                if self.is_running(|command| matches!(command, Command::TrackBatch { .. })) {
                     self.begin_pass_after(self.pause_ms(idle), summary.kind);
                 } else {
                     self.begin_pass(PassKind::Open);
@@ -244,6 +247,10 @@ impl Campaign {
             PassKind::Open if idle => self.begin_confirm(),
             PassKind::Open => self.begin_pass_after(self.pause_ms(idle), PassKind::Open),
         }
+    }
+
+    fn is_running(&self, which: impl Fn(&Command) -> bool) -> bool {
+        self.outstanding.values().any(which)
     }
 
     /// Passes that find little must not chase each other: a source that goes on would be swept a few executions at a

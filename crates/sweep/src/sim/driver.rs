@@ -46,6 +46,7 @@ struct RunningWindow {
 enum Call {
     List(Option<PageToken>),
     Stop(Slot, Pin),
+    /// By the run that was listed.
     Describe(Slot, String),
     Reserve(u64),
     MeasureLag,
@@ -129,7 +130,8 @@ pub fn run(scenario: &Scenario) -> Report {
             });
             if campaign.is_quiet() && run.server.chance().percent(5) {
                 let text = serde_json::to_string(&campaign).expect("a campaign is serialisable");
-                campaign = serde_json::from_str(&text).expect("what was written can be read");
+                let read: Campaign = serde_json::from_str(&text).expect("what was written can be read");
+                campaign = read.resume().expect("its version is known");
             }
             continue;
         }
@@ -210,19 +212,31 @@ impl Run<'_> {
                 };
                 Task::Until(soon_ms, Box::new(Reply::Quiesced(quiesced)))
             }
-            Command::StartBatch { fence_ms } => {
-                self.server.start_batch(fence_ms);
-                Task::Until(
-                    soon_ms,
-                    Box::new(Reply::BatchStarted {
-                        job_id: "job".to_owned(),
-                    }),
-                )
+            Command::StartBatch { job_id, fence_ms } => {
+                let (refused, lost) = self.server.meets_errors();
+                if !refused {
+                    self.server.start_batch(fence_ms);
+                }
+                // Another command's reply is as good as none.
+                let reply = if refused || lost {
+                    Reply::Waited
+                } else {
+                    Reply::BatchStarted { job_id }
+                };
+                Task::Until(soon_ms, Box::new(reply))
             }
             Command::TrackBatch { job_id } => Task::Batch(job_id),
             Command::StopBatch { job_id } => {
-                self.server.stop_batch();
-                Task::Until(soon_ms, Box::new(Reply::BatchEnded(ended(job_id, BatchState::Stopped))))
+                let (_, lost) = self.server.meets_errors();
+                let reply = match self.server.stop_batch() {
+                    _ if lost => Reply::Waited,
+                    Some(completed) => Reply::BatchEnded(BatchReport {
+                        completed,
+                        ..ended(job_id, BatchState::Stopped)
+                    }),
+                    None => Reply::BatchEnded(ended(job_id, BatchState::Absent)),
+                };
+                Task::Until(soon_ms, Box::new(reply))
             }
             Command::PlanPass { kind, .. } => {
                 let count = self.server.count(kind, StartRange::ALL);
@@ -294,11 +308,15 @@ impl Run<'_> {
                 }
                 Task::Batch(job_id) => {
                     self.wakes.insert(id, now_ms + 20);
-                    let report = BatchReport {
+                    let report = |completed| BatchReport {
                         job_id: job_id.clone(),
+                        completed,
                         ..BatchReport::default()
                     };
-                    return self.server.batch_ended().then_some(Reply::BatchEnded(report));
+                    return self
+                        .server
+                        .batch_ended()
+                        .map(|completed| Reply::BatchEnded(report(completed)));
                 }
                 Task::Window(_) if crashes => {
                     self.crash(id);
@@ -307,7 +325,7 @@ impl Run<'_> {
                 Task::Window(running) => match running.window.next(now_ms) {
                     Step::List { token } => Call::List(token),
                     Step::Stop { slot, pin } => Call::Stop(slot, pin),
-                    Step::Describe { slot, workflow_id, .. } => Call::Describe(slot, workflow_id),
+                    Step::Describe { slot, run_id, .. } => Call::Describe(slot, run_id),
                     Step::Reserve { upto } => Call::Reserve(upto),
                     Step::Wait { until_ms } => {
                         self.wakes.extend(until_ms.map(|at_ms| (id, at_ms)));
@@ -349,6 +367,7 @@ impl Run<'_> {
             ended_ms: self.server.now_ms(),
             open: self.server.open(),
             stopped_by_us,
+            stopped_by_batch: self.server.stopped_by_batch(),
             strangers_stopped,
             journaled: self.journaled,
             crashes: self.crashes,

@@ -86,7 +86,8 @@ pub struct Scenario {
     pub stale_percent: u64,
     /// Listings in a hundred that come back empty, or lack rows. Looks: never more than two in a row.
     pub blind_percent: u64,
-    /// Calls in a hundred that are throttled, fail, or are done while their reply is lost; each.
+    /// Calls in a hundred that are throttled, fail, or are done while their reply is lost; each. The batch's start and stop
+    /// are among them.
     pub error_percent: u64,
     /// Steps of a window in a thousand at which it crashes.
     pub crash_permille: u64,
@@ -142,7 +143,9 @@ pub struct Report {
     pub open: Vec<(String, u64)>,
     /// Chains that calls of ours stopped, in truth.
     pub stopped_by_us: u64,
-    /// Of those, chains outside the scope.
+    /// Chains that the server's batch stopped, in truth.
+    pub stopped_by_batch: u64,
+    /// Of ours, chains outside the scope.
     pub strangers_stopped: u64,
     /// Outcomes that windows gave to the journal.
     pub journaled: u64,

@@ -62,6 +62,8 @@ pub(super) struct Server {
     next_event: u64,
     quiesced: bool,
     batch_left: BTreeSet<usize>,
+    /// How many the batch stopped; unset while there was none.
+    batch_stopped: Option<u64>,
     blind_looks: u32,
     pub(super) calls: u64,
     pub(super) lost_replies: u64,
@@ -80,6 +82,7 @@ impl Server {
             next_event: 0,
             quiesced: false,
             batch_left: BTreeSet::new(),
+            batch_stopped: None,
             blind_looks: 0,
             calls: 0,
             lost_replies: 0,
@@ -173,9 +176,15 @@ impl Server {
                 self.show(chain);
                 self.happens_in(self.chains[chain].continue_every_ms, Happens::Continues(chain));
             }
-            Happens::CascadeReaches(chain) | Happens::BatchStops(chain) => {
+            Happens::CascadeReaches(chain) => {
                 self.batch_left.remove(&chain);
                 self.close(chain);
+            }
+            Happens::BatchStops(chain) => {
+                if self.batch_left.remove(&chain) && self.chains[chain].open {
+                    self.batch_stopped = self.batch_stopped.map(|stopped| stopped + 1);
+                    self.close(chain);
+                }
             }
             // Its workflow id is then taken by somebody else.
             Happens::Completes(chain) if self.chains[chain].open => {

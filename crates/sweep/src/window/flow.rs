@@ -6,6 +6,9 @@ use super::{
 };
 use crate::spec::RetrySpec;
 
+/// The part of what is left of the cap that is reserved at a time, as a divisor.
+const RESERVED_SHARE: u64 = 20;
+
 /// What is asked about a target next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
@@ -83,8 +86,7 @@ pub(super) fn starter(((workflow_type, parent), seen): (&(String, Option<String>
 impl Window {
     /// Takes a listed row in: a duplicate is dropped, one that must not be stopped settled, any other buffered.
     pub(super) fn take_row(&mut self, row: Row) {
-        let key = (row.start_ms, row.run_id.clone());
-        if self.buffer.contains_key(&key) || !self.recent.insert(row.run_id.clone()) {
+        if self.buffer.contains(row.start_ms, &row.run_id) || !self.recent.insert(row.run_id.clone()) {
             self.counts.duplicates += 1;
             return;
         }
@@ -110,7 +112,7 @@ impl Window {
             return self.settle(target, TargetResult::OutOfScope);
         }
         self.note_starter(&target.row);
-        self.buffer.insert(key, target);
+        self.buffer.push(target);
     }
 
     fn note_starter(&mut self, row: &Row) {
@@ -131,7 +133,7 @@ impl Window {
     /// Reserves ahead, so that stops need not wait for the record: when less than half a chunk is left of the last one.
     pub(super) fn reserve_step(&mut self) -> Option<Step> {
         let used = self.carried.saturating_add(self.charged);
-        let chunk = self.spec.settings.reserve_chunk.max(1);
+        let chunk = self.chunk();
         let ahead = self.reserved.saturating_sub(used);
         let waiting = self.buffer.len().saturating_add(self.retries.len());
         let needed = ahead < u64::try_from(waiting).unwrap_or(u64::MAX);
@@ -141,6 +143,16 @@ impl Window {
         let upto = self.reserved.saturating_add(chunk).min(self.spec.cap);
         self.reserving = Some(upto);
         Some(Step::Reserve { upto })
+    }
+
+    /// How much to reserve at a time. What a lost attempt had reserved counts as used, so it is a small part of what is left
+    /// of the cap; but twice what may be in flight, or stops would wait for the record.
+    fn chunk(&self) -> u64 {
+        let in_flight = u64::from(self.limiter.limit());
+        (self.room() / RESERVED_SHARE)
+            .max(in_flight.saturating_mul(2))
+            .min(self.spec.settings.reserve_chunk)
+            .max(1)
     }
 
     /// The page to ask for now, if any.
@@ -166,7 +178,7 @@ impl Window {
         Some(token)
     }
 
-    /// The call to make now, if any: what is due again first, then the oldest of the buffer.
+    /// The call to make now, if any: what is due again first, then the next of the buffer.
     pub(super) fn call_step(&mut self, now_ms: u64) -> Option<Step> {
         let limit = usize::try_from(self.limiter.limit()).unwrap_or(usize::MAX);
         if self.in_flight.len() >= limit {
@@ -179,7 +191,7 @@ impl Window {
             .map(|(_, target)| target);
         let is_due = due.is_some();
         let may_begin = self.listing == Listing::Ended || self.overflowed;
-        let candidate = due.or_else(|| self.buffer.values().next().filter(|_| may_begin))?;
+        let candidate = due.or_else(|| self.buffer.peek().filter(|_| may_begin))?;
         let needs_charge = candidate.call == Call::Stop && !candidate.charged;
         let room = self.room();
         if needs_charge && room > 0 && self.carried.saturating_add(self.charged) >= self.reserved {
@@ -189,7 +201,7 @@ impl Window {
         let mut target = if is_due {
             self.retries.pop_first().map(|(_, t)| t)
         } else {
-            self.buffer.pop_first().map(|(_, t)| t)
+            self.buffer.pop()
         }?;
         if needs_charge && room == 0 {
             target.call = Call::Describe;
@@ -239,8 +251,9 @@ impl Window {
         if !self.in_flight.is_empty() || matches!(self.listing, Listing::Asked { .. }) {
             return Step::Wait { until_ms: None };
         }
-        let rest: Vec<Target> = std::mem::take(&mut self.buffer)
-            .into_values()
+        let rest: Vec<Target> = self
+            .buffer
+            .drain()
             .chain(std::mem::take(&mut self.retries).into_values())
             .collect();
         for target in rest {

@@ -92,6 +92,30 @@ fn the_oldest_go_first_though_the_newest_are_listed_first() {
 }
 
 #[test]
+fn parents_go_before_leaves_and_of_those_the_newest_first() {
+    let mut window = window(10);
+    let child = |id: &str, start_ms, parent: &str| Row {
+        parent_workflow_id: Some(parent.to_owned()),
+        ..row(id, start_ms)
+    };
+    let rows = vec![
+        child("leaf-4", 40, "mid"),
+        row("alone", 35),
+        child("leaf-3", 30, "mid"),
+        child("mid", 20, "gone"),
+        child("leaf-1", 10, "gone"),
+    ];
+    list(&mut window, rows, None);
+    let stop_next = |_| {
+        let (slot, pin) = stop(&mut window, 0);
+        window.on_stop(0, slot, StopReply::Stopped, 1_000);
+        pin.workflow_id
+    };
+    let order: Vec<String> = (0..5).map(stop_next).collect();
+    assert_eq!(order, ["mid", "alone", "leaf-4", "leaf-3", "leaf-1"]);
+}
+
+#[test]
 fn nothing_is_stopped_before_the_listing_ends_unless_the_buffer_is_full() {
     let mut window = window(100);
     window.spec.settings.buffer_rows = 2;

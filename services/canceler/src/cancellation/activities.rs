@@ -5,7 +5,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown};
-use quell_sweep::{PassKind, StartRange};
+use quell_sweep::{PassKind, QuiesceStatus, StartRange};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval};
@@ -81,9 +81,15 @@ impl CancelActivities {
                 .await
                 .map_err(|status| activity_error("taking the fence", &status))?;
             span.record("answer", answer.word).record("fence", query_time(fence_ms));
+            let accepted = answer.status == QuiesceStatus::Accepted;
             Ok(FenceOutput {
                 quiesced: answer.at(fence_ms),
                 answer: answer.word.to_owned(),
+                until_ms: if accepted {
+                    fence_ms.saturating_add(input.ttl_ms)
+                } else {
+                    0
+                },
             })
         };
         beating(&ctx, work).instrument(span.clone()).await

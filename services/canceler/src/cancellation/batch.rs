@@ -14,7 +14,7 @@ use super::messages::StopBatchInput;
 /// How long the batch service may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Stops an operation and tells how far it had come. One that is not there was never started.
+/// Stops an operation and tells how far it had come, or that there is none.
 pub(crate) async fn stop(address: &str, input: &StopBatchInput) -> Result<BatchReport, Error> {
     let mut client = BatchOperationServiceClient::new(channel(address)?);
     let stopped = BatchReport {
@@ -29,7 +29,12 @@ pub(crate) async fn stop(address: &str, input: &StopBatchInput) -> Result<BatchR
     // Before it is stopped: a stopped operation does not tell its figures any more.
     let operation = match client.get_batch_operation(request).await {
         Ok(described) => described.into_inner().operation.unwrap_or_default(),
-        Err(status) if status.code() == Code::NotFound => return Ok(stopped),
+        Err(status) if status.code() == Code::NotFound => {
+            return Ok(BatchReport {
+                state: BatchState::Absent,
+                ..stopped
+            });
+        }
         Err(status) => return Err(Error::from_peer("batch", &status)),
     };
     let mut request = Request::new(StopBatchOperationRequest {

@@ -54,6 +54,7 @@ impl Answered {
         Ok(match self {
             Self::Fence(fence) => {
                 ledger.quiesce = fence.answer;
+                ledger.quiesced_until_ms = fence.until_ms;
                 Reply::Quiesced(fence.quiesced)
             }
             Self::Planned(planned) => Reply::Planned(planned),
@@ -176,12 +177,11 @@ pub(super) fn start(
                 )
             })
         }
-        Command::StartBatch { fence_ms } => {
+        Command::StartBatch { job_id, fence_ms } => {
             let input = BatchCancelInput {
                 query: query::batch(&input.filter, fence_ms),
                 reason: input.spec.reason.clone(),
-                // A caller's request id holds no slash: no job of the batch service's gRPC face has this id.
-                job_id: format!("quell-batch/{}", input.cancellation_id),
+                job_id,
             };
             // Neither a batch service that is away nor a slot that another job holds may hold up the cancellation.
             let mut options = on_batch_queue(options_within(BATCH_START, token));
@@ -195,7 +195,8 @@ pub(super) fn start(
         }
         Command::TrackBatch { job_id } => {
             let input = TrackBatchInput { job_id: job_id.clone() };
-            let options = on_batch_queue(small);
+            let mut options = on_batch_queue(small);
+            options.schedule_to_start_timeout = Some(BATCH_AWAY);
             Box::pin(async move {
                 let tracked = ctx
                     .execute_activity(BatchActivityDefinitions::track_batch, input, options)

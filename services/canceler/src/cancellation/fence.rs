@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quell_api::work::v1::{QuiesceRequest, QuiesceState, source_service_client::SourceServiceClient};
-use quell_mesh::channel;
+use quell_mesh::{Error, channel};
 use quell_sweep::{QuiesceStatus, Quiesced};
 use tonic::{Code, Request, Status};
 
@@ -120,11 +120,12 @@ fn not_accepted(status: &Status) -> Answer {
         | Code::DataLoss
         | Code::Unauthenticated => (QuiesceStatus::Refused, "refused"),
     };
-    let detail = format!(
-        "the work service did not quiesce the workload ({word}): {:?}: {}",
-        status.code(),
-        status.message()
-    );
+    // A refusal's text is the source's own word; any other may be a transport's, with addresses in it.
+    let why = match status_word {
+        QuiesceStatus::Refused => format!("{:?}: {}", status.code(), status.message()),
+        _ => Error::from_peer("work", status).public_message(),
+    };
+    let detail = format!("the work service did not quiesce the workload ({word}): {why}");
     Answer {
         status: status_word,
         word,

@@ -53,6 +53,8 @@ pub struct Ledger {
     pub start_ms: u64,
     /// What the sources answered.
     pub quiesce: String,
+    /// Until when they keep still unless they are told to go on, in milliseconds since the epoch; 0 when they do not.
+    pub quiesced_until_ms: u64,
     /// Largest index lag measured, in milliseconds.
     pub lag_ms: u64,
     /// When a look first saw nothing open.
@@ -104,6 +106,9 @@ pub struct FenceOutput {
     pub quiesced: Quiesced,
     /// What the source answered: effective, accepted, refused, unreachable, or not asked.
     pub answer: String,
+    /// Until when it keeps still unless it is told to go on, in milliseconds since the epoch; 0 when it does not.
+    #[serde(default)]
+    pub until_ms: u64,
 }
 
 /// Input of `query_new_wf_executions`.

@@ -97,12 +97,13 @@ impl Receipt {
             } else {
                 self.ledger.quiesce.clone()
             },
+            quiesced_until: (self.ledger.quiesced_until_ms > 0).then(|| timestamp(self.ledger.quiesced_until_ms)),
             passes: i32::try_from(outcome.pass_count).unwrap_or(i32::MAX),
             stopped: count(counts.stopped),
             already_closed: count(counts.already_closed + counts.not_found),
             closed_by_others: count(self.closed_by_others()),
             batch_claimed: count(outcome.batch.as_ref().map_or(0, |batch| batch.completed)),
-            failed: count(counts.failed),
+            failed: count(outcome.passes.last().map_or(0, |pass| pass.counts.failed)),
             failures: outcome
                 .failures
                 .iter()

@@ -186,7 +186,7 @@ impl Spec {
 
     /// What the machines are told. It becomes part of the workflow's input: a campaign in flight keeps the values it began with.
     #[must_use]
-    pub fn campaign(&self) -> CampaignSpec {
+    pub fn campaign(&self, cancellation_id: &str) -> CampaignSpec {
         CampaignSpec {
             engine: self.engine,
             scope: Scope {
@@ -198,6 +198,8 @@ impl Spec {
             looks: self.looks,
             confirm_timeout_ms: self.confirm_timeout_ms,
             confirm_poll_ms: self.confirm_poll_ms,
+            // A caller's request id holds no slash: no job of the batch service's gRPC face has this id.
+            batch_job_id: format!("quell-batch/{cancellation_id}"),
             window: WindowSettings {
                 limiter: LimiterSpec {
                     max: self.concurrency,
@@ -345,7 +347,7 @@ mod tests {
         let (spec, _) = Spec::check(&mut check, Some(&given), &defaults());
         check.finish(()).unwrap();
         assert!(!spec.quiesce);
-        let campaign = spec.campaign();
+        let campaign = spec.campaign("c");
         assert_eq!(campaign.scope, Scope::default());
         assert_eq!((campaign.window.limiter.initial, campaign.window.limiter.max), (4, 4));
     }

@@ -1,6 +1,7 @@
 //! What an answer of the server means to the machines, and to an activity.
 
 use prost::Message as _;
+use quell_mesh::Error;
 use quell_sweep::{CallError, CallErrorKind, DescribeReply, StopReply};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_sdk::activities::ActivityError;
@@ -49,8 +50,14 @@ pub(crate) fn call_error(status: &Status) -> CallError {
     };
     CallError {
         kind,
-        reason: format!("{:?}: {}", status.code(), status.message()),
+        reason: public_reason(status),
     }
+}
+
+/// Why a call failed, for a receipt: no address and no internal text. The log has the whole of it.
+fn public_reason(status: &Status) -> String {
+    tracing::debug!(code = ?status.code(), message = status.message(), "a call to Temporal failed");
+    format!("{:?}: {}", status.code(), Error::from(status.clone()).public_message())
 }
 
 /// Whether it is the namespace that was not found.
@@ -64,7 +71,7 @@ fn is_namespace_missing(status: &Status) -> bool {
 
 /// An activity's failure because of a call: tried again, unless another try would answer the same.
 pub(crate) fn activity_error(what: &str, status: &Status) -> ActivityError {
-    let error = anyhow::anyhow!("{what}: {:?}: {}", status.code(), status.message());
+    let error = anyhow::anyhow!("{what}: {}", public_reason(status));
     if call_error(status).kind == CallErrorKind::Permanent {
         ActivityError::application(ApplicationFailure::non_retryable(error))
     } else {

@@ -58,8 +58,8 @@ pub(crate) async fn start(canceler: &NamespaceClient, new: NewCancellation) -> R
         )
         .build();
     let input = CancelInput {
+        campaign: new.spec.campaign(&new.id),
         cancellation_id: new.id,
-        campaign: new.spec.campaign(),
         spec: new.spec,
         filter: new.filter,
         matched: new.matched,

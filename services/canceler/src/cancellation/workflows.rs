@@ -121,7 +121,7 @@ impl BulkCancelWorkflow {
                 }
                 Woken::Deadline => campaign.apply(Event::DeadlineReached { starters: Vec::new() }),
             }
-            let quiet = running.is_empty() && campaign.is_quiet() && campaign.outcome().is_none();
+            let quiet = campaign.is_quiet() && campaign.outcome().is_none();
             let stop_pending = ctx.state(|state| state.stop.requested);
             if quiet && !stop_pending && ctx.history_length() > LONG_HISTORY {
                 let carried = Some(Box::new(Carried { campaign, ledger }));

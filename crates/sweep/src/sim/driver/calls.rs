@@ -55,8 +55,8 @@ impl Run<'_> {
         self.scenario.mutation == Some(Mutation::PinByRunId)
     }
 
-    fn describe(&mut self, workflow_id: &str) -> DescribeReply {
-        match self.server.describe(workflow_id) {
+    fn described(&self, reply: DescribeReply) -> DescribeReply {
+        match reply {
             DescribeReply::Open { .. } if self.scenario.mutation == Some(Mutation::DescribeSaysClosed) => {
                 DescribeReply::Closed
             }
@@ -68,9 +68,11 @@ impl Run<'_> {
         let now_ms = self.server.now_ms();
         let by_run = self.by_run();
         let described = match &call {
-            Call::Describe(_, workflow_id) | Call::DescribeForLook(_, workflow_id) => Some(self.describe(workflow_id)),
+            Call::Describe(_, run_id) => Some(self.server.describe_listed(run_id)),
+            Call::DescribeForLook(_, workflow_id) => Some(self.server.describe(workflow_id)),
             _ => None,
         };
+        let described = described.map(|reply| self.described(reply));
         let beats = self.server.chance().percent(20);
         match (self.tasks.get_mut(&id), call, described) {
             (Some(Task::Window(running)), call, described) => {

@@ -191,22 +191,40 @@ impl Server {
         StopReply::Stopped
     }
 
+    /// Describes the current run of a workflow id.
     pub(in crate::sim) fn describe(&mut self, workflow_id: &str) -> DescribeReply {
+        let current = self
+            .current
+            .get(workflow_id)
+            .map(|chain| (*chain, self.chains[*chain].runs));
+        self.describe_run(current)
+    }
+
+    /// Describes the run that was listed, whose chain may have gone on.
+    pub(in crate::sim) fn describe_listed(&mut self, run_id: &str) -> DescribeReply {
+        let listed = run_id
+            .split_once('/')
+            .and_then(|(chain, run)| Some((chain.parse().ok()?, run.parse().ok()?)));
+        self.describe_run(listed)
+    }
+
+    fn describe_run(&mut self, asked: Option<(usize, u64)>) -> DescribeReply {
         self.calls += 1;
         if let Way::Fails(error) = self.way() {
             return DescribeReply::Error(error);
         }
-        let Some(&chain) = self.current.get(workflow_id) else {
+        let Some((chain, run)) = asked else {
             return DescribeReply::Absent;
         };
         let Chain {
             open, runs, start_ms, ..
         } = self.chains[chain];
-        if !open {
+        // A run that continued as new counts as open: whether its chain is, a stop tells.
+        if !open && run == runs {
             return DescribeReply::Closed;
         }
         DescribeReply::Open {
-            row: self.row(chain, runs, start_ms),
+            row: self.row(chain, run, start_ms),
             first_run_id: format!("{chain}/0"),
         }
     }
@@ -223,6 +241,7 @@ impl Server {
             .map(|(_, entry)| entry.chain)
             .collect();
         let mut delay_ms = 0;
+        self.batch_stopped = Some(0);
         for chain in found {
             if self.in_scope(chain) && !self.chains[chain].forbidden && self.batch_left.insert(chain) {
                 delay_ms += BATCH_EVERY_MS;
@@ -231,13 +250,29 @@ impl Server {
         }
     }
 
-    pub(in crate::sim) fn batch_ended(&self) -> bool {
-        self.batch_left.is_empty()
+    /// How many it stopped, once it has ended.
+    pub(in crate::sim) fn batch_ended(&self) -> Option<u64> {
+        self.batch_stopped.filter(|_| self.batch_left.is_empty())
     }
 
-    pub(in crate::sim) fn stop_batch(&mut self) {
+    /// How many it had stopped; nothing when there is none.
+    pub(in crate::sim) fn stop_batch(&mut self) -> Option<u64> {
         self.batch_left.clear();
         self.agenda
             .retain(|_, happens| !matches!(happens, Happens::BatchStops(_)));
+        self.batch_stopped
+    }
+
+    pub(in crate::sim) fn stopped_by_batch(&self) -> u64 {
+        self.batch_stopped.unwrap_or_default()
+    }
+
+    /// Whether a call is refused, and whether its reply is lost.
+    pub(in crate::sim) fn meets_errors(&mut self) -> (bool, bool) {
+        match self.way() {
+            Way::Fails(_) => (true, false),
+            Way::ReplyLost => (false, true),
+            Way::Clear => (false, false),
+        }
     }
 }
