@@ -1,13 +1,20 @@
-//! A canceler that is killed (SIGKILL: no drain, no word) in the middle of a sweep. Its state lives in Temporal and in the
+//! A service that is killed (SIGKILL: no drain, no word) in the middle of its work. Its state lives in Temporal and in the
 //! payload store, so whoever comes next ends the work, and the receipt is true.
 
 use crate::{
     cancel::{self, check_clean_receipt, check_journal_after_a_kill, spec, start, workload},
-    harness::{mesh, unique},
+    harness::{Mesh, Own, batch_slot, mesh, unique},
     poll::{LONG, SOON, eventually, when},
 };
-use quell_api::canceler::v1::{CancellationSpec, Phase};
+use quell_api::{
+    batch::v1::{
+        BatchOperation, BatchOperationState, ListBatchOperationsRequest,
+        batch_operation_service_client::BatchOperationServiceClient,
+    },
+    canceler::v1::{CancellationSpec, Engine, Phase, Receipt},
+};
 use quell_cli::dev::Part;
+use tonic::transport::Channel;
 
 #[tokio::test]
 async fn a_canceler_killed_in_the_middle_of_a_sweep_ends_clean_after_its_restart() {
@@ -106,4 +113,84 @@ async fn another_replica_takes_over_from_a_killed_one() {
     check_clean_receipt(&receipt);
     check_journal_after_a_kill(&receipt, &mesh.payloads());
     assert_eq!(mesh.running(&id).await, 0);
+}
+
+/// A batch service that is killed while its batch runs: `track_batch` goes on in the next process, by the job's id, and nothing
+/// is started twice.
+#[tokio::test]
+async fn a_batch_service_killed_while_its_batch_runs_takes_it_up_again() {
+    let mesh = mesh().await;
+    let _slot = batch_slot().await;
+    let (batch, receipt) = kill_batch_service(&mesh, true).await;
+
+    check_clean_receipt(&receipt);
+    assert!(receipt.batch_claimed > 0, "{receipt:#?}");
+    let jobs = operations(&batch.channel()).await.expect("it answers again");
+    let own = format!("quell-batch/{}", receipt.cancellation_id);
+    assert_eq!(jobs.iter().filter(|job| job.job_id == own).count(), 1, "{jobs:#?}");
+}
+
+/// The batch is a help, not a need: without its service the sweep ends the work, and the receipt says what is not known.
+#[tokio::test]
+async fn a_batch_service_that_never_comes_back_does_not_hold_up_a_cancellation() {
+    let mesh = mesh().await;
+    let _slot = batch_slot().await;
+    let (_batch, receipt) = kill_batch_service(&mesh, false).await;
+
+    check_clean_receipt(&receipt);
+    let told = |what: &str| receipt.warnings.iter().any(|warning| warning.contains(what));
+    assert!(told("track_batch failed"), "{receipt:#?}");
+    assert!(told("the server's batch may still be running"), "{receipt:#?}");
+}
+
+/// A cancellation by engine BOTH whose batch service is killed while the batch runs, and started again or not.
+async fn kill_batch_service(mesh: &Mesh, restart: bool) -> (Own, Receipt) {
+    let id = unique("batch-killed");
+    let queue = unique("canceler-queue");
+    // In main, `batch-queue` is served by nobody else: no other replica can help.
+    let common = [
+        ("TEMPORAL_CANCELER_NAMESPACE", ""),
+        ("TEMPORAL_CANCELER_TASK_QUEUE", queue.as_str()),
+    ];
+    let batch = mesh.own(Part::Batch, &id, &common).await;
+    let peers = [("QUELL_BATCH_ADDRESS", batch.address.as_str())];
+    let canceler = mesh.own(Part::Canceler, &id, &[&common[..], &peers].concat()).await;
+    mesh.start_many("Sleeper", &id, 200).await;
+    eventually(SOON, "all of them are in the index", async || {
+        let running = mesh.running(&id).await;
+        when(running == 200, || format!("{running} running"))
+    })
+    .await;
+
+    let mut client = cancel::Canceler::new(canceler.channel());
+    let both = CancellationSpec {
+        engine: Engine::Both.into(),
+        ..spec(workload(&id))
+    };
+    let started = start(&mut client, both).await;
+    let job_id = format!("quell-batch/{}", started.cancellation_id);
+    eventually(SOON, "the batch runs", async || {
+        let jobs = operations(&batch.channel()).await?;
+        let runs = jobs
+            .iter()
+            .any(|job| job.job_id == job_id && job.state() == BatchOperationState::Running);
+        when(runs, || format!("{jobs:?}"))
+    })
+    .await;
+    batch.process.kill().await.expect("it can be killed");
+    assert!(mesh.running(&id).await > 0, "killed too late");
+    if restart {
+        batch.process.start().expect("it can be started again");
+        batch.ready().await;
+    }
+    let receipt = cancel::eventual_receipt(&mut client, &started.cancellation_id).await;
+    assert_eq!(mesh.running(&id).await, 0);
+    (batch, receipt)
+}
+
+async fn operations(channel: &Channel) -> Result<Vec<BatchOperation>, String> {
+    let answer = BatchOperationServiceClient::new(channel.clone())
+        .list_batch_operations(ListBatchOperationsRequest::default())
+        .await;
+    Ok(answer.map_err(|status| status.to_string())?.into_inner().operations)
 }
