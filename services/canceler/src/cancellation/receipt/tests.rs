@@ -4,7 +4,7 @@ use quell_api::{
     r#type::v1::{Target, target::Selector},
     validate::Checker,
 };
-use quell_sweep::{AliveExecution, CampaignSpec, Counts, Look, StaleExecution, Totals};
+use quell_sweep::{AliveExecution, CampaignSpec, Counts, Look, PassKind, PassSummary, StaleExecution, Totals};
 
 fn input() -> CancelInput {
     let mut check = Checker::new();
@@ -23,6 +23,19 @@ fn input() -> CancelInput {
     }
 }
 
+fn failing_pass(pass: u32, failed: u64) -> PassSummary {
+    PassSummary {
+        pass,
+        kind: PassKind::Open,
+        planned: 0,
+        counts: Counts {
+            failed,
+            ..Counts::default()
+        },
+        complete: true,
+    }
+}
+
 fn outcome(verdict: Verdict, why: Why) -> Outcome {
     let look = |at_ms, open_seen| Look {
         at_ms,
@@ -37,12 +50,12 @@ fn outcome(verdict: Verdict, why: Why) -> Outcome {
                 stopped: 5,
                 already_closed: 2,
                 not_found: 1,
-                failed: 1,
+                failed: 3,
                 ..Counts::default()
             },
             ..Totals::default()
         },
-        passes: Vec::new(),
+        passes: vec![failing_pass(2, 2), failing_pass(3, 1)],
         pass_count: 3,
         rounds: 1,
         fence_ms: Some(1_500),
@@ -92,6 +105,7 @@ fn a_clean_receipt_says_what_was_seen_and_never_more() {
         receipt.explanation,
         "none visible in 3 looks in a row, each more than the measured index lag (84 ms) apart"
     );
+    // Failures are those of the last round: the two of the round before were tried again.
     assert_eq!((receipt.stopped, receipt.already_closed, receipt.failed), (5, 3, 1));
     // 12 closed in scope, 5 of them by us.
     assert_eq!(receipt.closed_by_others, 7);
