@@ -5,7 +5,6 @@ use crate::{
     details,
     harness::{Mesh, mesh, unique},
     outside::start_one,
-    poll::{SOON, eventually, when},
 };
 use quell_api::canceler::v1::{CancellationSpec, StartCancellationRequest, Verdict};
 use std::{
@@ -13,14 +12,6 @@ use std::{
     time::Duration,
 };
 use tonic::Code;
-
-async fn indexed(mesh: &Mesh, id: &str, count: i64) {
-    eventually(SOON, "all of them are in the index", async || {
-        let running = mesh.running(id).await;
-        when(running == count, || format!("{running} running"))
-    })
-    .await;
-}
 
 /// A client that heeds no gate: it goes on starting workflows until it is told to end.
 async fn unstoppable(mesh: &Mesh, id: &str, end: &AtomicBool) {
@@ -43,7 +34,7 @@ async fn more_than_max_affected_is_refused_before_anything_is_stopped() {
     let mut client = mesh.cancellations();
     let id = unique("too-many");
     mesh.start_many("Sleeper", &id, 20).await;
-    indexed(&mesh, &id, 20).await;
+    mesh.indexed(&id, 20).await;
     for validate_only in [true, false] {
         let request = StartCancellationRequest {
             spec: Some(CancellationSpec {
@@ -87,7 +78,7 @@ async fn a_growing_target_is_never_stopped_beyond_max_affected() {
     let mut client = mesh.cancellations();
     let id = unique("cap");
     mesh.start_many("Sleeper", &id, 30).await;
-    indexed(&mesh, &id, 30).await;
+    mesh.indexed(&id, 30).await;
     let over = AtomicBool::new(false);
     let cancellation = async {
         let ended = run_to_end(
@@ -127,7 +118,7 @@ async fn an_unstoppable_source_ends_blocked_at_the_deadline_and_is_named() {
     let mut client = mesh.cancellations();
     let id = unique("blocked");
     mesh.start_many("Sleeper", &id, 10).await;
-    indexed(&mesh, &id, 10).await;
+    mesh.indexed(&id, 10).await;
     let over = AtomicBool::new(false);
     let cancellation = async {
         let limited = CancellationSpec {
@@ -161,7 +152,7 @@ async fn a_source_that_must_quiesce_and_cannot_be_reached_blocks_before_anything
     let mesh = mesh().await;
     let id = unique("no-source");
     mesh.start_many("Sleeper", &id, 5).await;
-    indexed(&mesh, &id, 5).await;
+    mesh.indexed(&id, 5).await;
     // A canceler whose work service is not there: nothing listens on that port.
     let nowhere = format!("http://127.0.0.1:{}", quell_cli::ports::free(1).unwrap()[0]);
     let queue = unique("canceler-queue");
@@ -206,7 +197,7 @@ async fn our_own_executions_survive_a_filter_that_matches_them() {
     mesh.start_by_cli(&own, &id).await;
     let own_too = format!("quell/{id}");
     mesh.start_by_cli(&own_too, &id).await;
-    indexed(&mesh, &id, 3).await;
+    mesh.indexed(&id, 3).await;
     let filter = format!("WorkloadId = '{id}' OR WorkflowId = '{own}' OR WorkflowId = '{own_too}'");
     let started = start(&mut client, spec(query(filter))).await;
     let ended = cancel::to_the_end(&mut client, started).await;

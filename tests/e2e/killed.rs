@@ -27,11 +27,7 @@ async fn a_canceler_killed_in_the_middle_of_a_sweep_ends_clean_after_its_restart
         .await;
     let mut client = cancel::Canceler::new(own.channel());
     mesh.start_many("Sleeper", &id, 1_000).await;
-    eventually(SOON, "all of them are in the index", async || {
-        let running = mesh.running(&id).await;
-        when(running == 1_000, || format!("{running} running"))
-    })
-    .await;
+    mesh.indexed(&id, 1_000).await;
 
     let started = start(
         &mut client,
@@ -156,11 +152,7 @@ async fn kill_batch_service(mesh: &Mesh, restart: bool) -> (Own, Receipt) {
     let peers = [("QUELL_BATCH_ADDRESS", batch.address.as_str())];
     let canceler = mesh.own(Part::Canceler, &id, &[&common[..], &peers].concat()).await;
     mesh.start_many("Sleeper", &id, 200).await;
-    eventually(SOON, "all of them are in the index", async || {
-        let running = mesh.running(&id).await;
-        when(running == 200, || format!("{running} running"))
-    })
-    .await;
+    mesh.indexed(&id, 200).await;
 
     let mut client = cancel::Canceler::new(canceler.channel());
     let both = CancellationSpec {

@@ -1,6 +1,9 @@
 //! The outside world: programs and clients that know nothing of Quell. What they say is the tests' independent evidence.
 
-use crate::harness::{Shared, authority};
+use crate::{
+    harness::{Shared, authority},
+    poll::{SOON, eventually, when},
+};
 use futures::{StreamExt as _, TryStreamExt as _};
 use quell_cli::dev::Part;
 use serde_json::Value;
@@ -128,6 +131,15 @@ impl Shared {
         let connection = Connection::connect(ConnectionOptions::new(url).identity("e2e").build()).await;
         let options = ClientOptions::new("main").build();
         Client::new(connection.expect("Temporal runs"), options).expect("the options are valid")
+    }
+
+    /// Waits until the index shows so many of a workload as running.
+    pub(crate) async fn indexed(&self, workload_id: &str, count: i64) {
+        eventually(SOON, "all of them are in the index", async || {
+            let running = self.running(workload_id).await;
+            when(running == count, || format!("{running} running"))
+        })
+        .await;
     }
 
     /// Starts many workflows by the plain client, on a queue that nobody polls: `<workload>-<type>-<n>`.

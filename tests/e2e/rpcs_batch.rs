@@ -49,14 +49,6 @@ async fn ended(mesh: &Mesh, job_id: &str) -> BatchOperation {
     .await
 }
 
-async fn indexed(mesh: &Mesh, id: &str, count: i64) {
-    eventually(SOON, "all of them are in the index", async || {
-        let running = mesh.running(id).await;
-        when(running == count, || format!("{running} running"))
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_batch_is_started_once_followed_and_listed() {
     let mesh = mesh().await;
@@ -64,7 +56,7 @@ async fn a_batch_is_started_once_followed_and_listed() {
     let mut client = mesh.batches();
     let id = unique("batch");
     mesh.start_many("Sleeper", &id, 40).await;
-    indexed(&mesh, &id, 40).await;
+    mesh.indexed(&id, 40).await;
 
     let validate = StartBatchOperationRequest {
         validate_only: true,
@@ -103,7 +95,7 @@ async fn a_batch_is_started_once_followed_and_listed() {
     assert_eq!(operation.kind(), BatchOperationKind::Terminate);
     assert_eq!(operation.reason, "an end-to-end test");
     assert!(operation.start_time.is_some() && operation.close_time.is_some() && !operation.identity.is_empty());
-    indexed(&mesh, &id, 0).await;
+    mesh.indexed(&id, 0).await;
     let again = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
     assert_eq!(again.job_id, started.job_id, "and after its end");
 
@@ -143,7 +135,7 @@ async fn the_slot_is_one_and_a_running_batch_can_be_stopped() {
     let id = unique("long");
     // At 50 a second, long enough to be met running.
     mesh.start_many("Sleeper", &id, 1_500).await;
-    indexed(&mesh, &id, 1_500).await;
+    mesh.indexed(&id, 1_500).await;
     let started = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
     // The server counts running batches in its index.
     eventually(SOON, "the batch is known to run", async || {

@@ -21,10 +21,7 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
     let id = unique("preview");
     mesh.start_many("TypeA", &id, 30).await;
     mesh.start_many("TypeB", &id, 12).await;
-    eventually(SOON, "all of them are in the index", async || {
-        when(mesh.running(&id).await == 42, String::new)
-    })
-    .await;
+    mesh.indexed(&id, 42).await;
     let request = PreviewCancellationRequest {
         target: workload(&id),
         sample_size: 5,
@@ -76,10 +73,7 @@ async fn validate_only_starts_nothing_and_tells_the_defaults() {
     let mut client = mesh.cancellations();
     let id = unique("validate");
     mesh.start_many("Sleeper", &id, 20).await;
-    eventually(SOON, "they are in the index", async || {
-        when(mesh.running(&id).await == 20, String::new)
-    })
-    .await;
+    mesh.indexed(&id, 20).await;
     let bare = CancellationSpec {
         target: workload(&id),
         reason: "why not".to_owned(),

@@ -7,12 +7,13 @@
 //! for the same ones.
 
 use crate::error::Error;
-use std::net::{Ipv4Addr, TcpListener};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    ops::Range,
+};
 
-/// Lowest port that is handed out.
-const FIRST: u16 = 20_000;
-/// One more than the highest port that is handed out: Linux serves outgoing connections from 32,768 up by default.
-const END: u16 = 32_000;
+/// The ports that are handed out: Linux serves outgoing connections from 32,768 up by default.
+const RANGE: Range<u16> = 20_000..32_000;
 
 /// `count` different ports on 127.0.0.1 on which nothing listens now.
 ///
@@ -20,19 +21,19 @@ const END: u16 = 32_000;
 /// [`Error::Ports`] when the whole range was tried.
 pub fn free(count: usize) -> Result<Vec<u16>, Error> {
     let [low, high, ..] = *uuid::Uuid::new_v4().as_bytes();
-    free_from(u16::from_be_bytes([low, high]), count)
+    free_from(RANGE, u16::from_be_bytes([low, high]), count)
 }
 
 /// The same from a given start: the search is a plain walk, so that a test can tell what it does.
-fn free_from(seed: u16, count: usize) -> Result<Vec<u16>, Error> {
-    let span = END - FIRST;
+fn free_from(Range { start, end }: Range<u16>, seed: u16, count: usize) -> Result<Vec<u16>, Error> {
+    let span = end - start;
     let mut held = Vec::with_capacity(count);
     let mut ports = Vec::with_capacity(count);
     for offset in 0..span {
         if ports.len() == count {
             break;
         }
-        let port = FIRST + ((seed % span) + offset) % span;
+        let port = start + ((seed % span) + offset) % span;
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             held.push(listener);
             ports.push(port);
@@ -40,7 +41,7 @@ fn free_from(seed: u16, count: usize) -> Result<Vec<u16>, Error> {
     }
     if ports.len() < count {
         return Err(Error::Ports(format!(
-            "{count} asked for, {} found between {FIRST} and {END}",
+            "{count} asked for, {} found between {start} and {end}",
             ports.len()
         )));
     }
@@ -63,31 +64,30 @@ mod tests {
         let ports = free(12).unwrap();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 12);
         for port in ports {
-            assert!((FIRST..END).contains(&port), "{port} is outside the range");
+            assert!(RANGE.contains(&port), "{port} is outside the range");
             assert!(!in_use(port), "{port} is taken");
         }
     }
 
     #[test]
     fn a_taken_port_is_passed_over() {
-        let first = free_from(77, 1).unwrap()[0];
+        let first = free_from(RANGE, 77, 1).unwrap()[0];
         let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
-        let next = free_from(77, 1).unwrap()[0];
+        let next = free_from(RANGE, 77, 1).unwrap()[0];
         assert_ne!(first, next);
         assert!(in_use(first));
     }
 
     #[test]
     fn the_walk_wraps_at_the_end_of_the_range() {
-        let ports = free_from(END - FIRST - 1, 3).unwrap();
-        assert!(ports.iter().all(|port| (FIRST..END).contains(port)), "{ports:?}");
+        let ports = free_from(RANGE, RANGE.end - RANGE.start - 1, 3).unwrap();
+        assert!(ports.iter().all(|port| RANGE.contains(port)), "{ports:?}");
     }
 
     #[test]
     fn more_than_there_are_is_an_error() {
-        assert!(matches!(
-            free_from(0, usize::from(END - FIRST) + 1),
-            Err(Error::Ports(_))
-        ));
+        // Above the range that the tests beside this one take their ports from: it would hold all of that for a moment.
+        let few = RANGE.end..RANGE.end + 5;
+        assert!(matches!(free_from(few, 0, 6), Err(Error::Ports(_))));
     }
 }

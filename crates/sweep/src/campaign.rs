@@ -168,13 +168,10 @@ impl Campaign {
                 known: crate::VERSION,
             });
         }
-        let again = |(id, command): (&CommandId, &Command)| command.is_resumable().then_some(*id);
-        let waited_for: Vec<CommandId> = self.outstanding.iter().filter_map(again).collect();
-        for id in waited_for {
-            if !self.ready.contains(&id) {
-                self.ready.push_back(id);
-            }
-        }
+        let unanswered =
+            |(id, command): (&CommandId, &Command)| (command.is_resumable() && !self.ready.contains(id)).then_some(*id);
+        let again: Vec<CommandId> = self.outstanding.iter().filter_map(unanswered).collect();
+        self.ready.extend(again);
         Ok(self)
     }
 

@@ -21,9 +21,6 @@ impl Campaign {
         if matches!(command, Command::StopBatch { .. }) {
             self.batch_running = false;
             self.warn(format!("the server's batch may still be running: {reason}"));
-            if self.ending.is_none() {
-                self.begin_pass_after_batch();
-            }
         }
         if self.ending.is_some() {
             return;
@@ -57,7 +54,7 @@ impl Campaign {
                 self.begin_pass(PassKind::Roots);
             }
             Command::TrackBatch { .. } => self.warn(format!("{name} failed: {reason}")),
-            Command::StopBatch { .. } => {}
+            Command::StopBatch { .. } => self.begin_pass_after_batch(),
             Command::PlanPass { .. } | Command::RunWindow { .. } | Command::Confirm { .. } | Command::Wait { .. } => {
                 self.end(
                     Verdict::Aborted,

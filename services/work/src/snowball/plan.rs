@@ -51,6 +51,17 @@ pub struct Order {
     pub brood: Option<String>,
 }
 
+impl Node {
+    /// The same node in its next run, with what is left to do.
+    #[must_use]
+    pub fn going_on(self, order: Order) -> Self {
+        Self {
+            order: Some(order),
+            ..self
+        }
+    }
+}
+
 impl Order {
     /// Children of this node itself, helpers or not.
     #[must_use]

@@ -81,13 +81,7 @@ impl CancelableWorkflow {
                 cancel: ctx.state(|state| state.cancel.clone()),
             }),
             Ended::Continue(order) => {
-                match ctx.continue_as_new(
-                    Node {
-                        order: Some(order),
-                        ..node
-                    },
-                    ContinueAsNewOptions::default(),
-                )? {}
+                match ctx.continue_as_new(node.going_on(order), ContinueAsNewOptions::default())? {}
             }
         }
     }
@@ -132,13 +126,7 @@ impl ChildWorkflow {
             Ended::Complete(tally) => Ok(Some(tally)),
             Ended::Stopped(_) => Err(WorkflowTermination::cancelled()),
             Ended::Continue(order) => {
-                match ctx.continue_as_new(
-                    Node {
-                        order: Some(order),
-                        ..node
-                    },
-                    ContinueAsNewOptions::default(),
-                )? {}
+                match ctx.continue_as_new(node.going_on(order), ContinueAsNewOptions::default())? {}
             }
         }
     }

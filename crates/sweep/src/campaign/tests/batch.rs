@@ -4,11 +4,7 @@ use super::*;
 
 #[test]
 fn both_runs_the_batch_beside_passes_over_what_is_new_and_stops_it_when_ended() {
-    let mut campaign = fenced(CampaignSpec {
-        engine: Engine::Both,
-        batch_job_id: "job".to_owned(),
-        ..CampaignSpec::default()
-    });
+    let mut campaign = both();
     let (id, command) = only(&mut campaign);
     assert_eq!(
         command,
@@ -127,10 +123,7 @@ fn a_batch_whose_start_was_not_answered_is_stopped_before_the_sweep_goes_on() {
 
 #[test]
 fn a_start_that_is_cancelled_without_an_answer_is_stopped_at_the_end() {
-    let mut campaign = both();
-    let (id, _) = only(&mut campaign);
-    reply(&mut campaign, id, planned(3));
-    let (id, _) = only(&mut campaign);
+    let (mut campaign, id) = start_asked();
     campaign.apply(Event::StopRequested {
         reason: "enough".to_owned(),
     });
@@ -145,10 +138,7 @@ fn a_start_that_is_cancelled_without_an_answer_is_stopped_at_the_end() {
 
 #[test]
 fn it_can_be_carried_over_while_a_batch_is_tracked() {
-    let mut campaign = both();
-    let (id, _) = only(&mut campaign);
-    reply(&mut campaign, id, planned(3));
-    let (id, _) = only(&mut campaign);
+    let (mut campaign, id) = start_asked();
     let job_id = "job".to_owned();
     reply(&mut campaign, id, Reply::BatchStarted { job_id });
     let commands = campaign.next();
@@ -169,12 +159,18 @@ fn both() -> Campaign {
     })
 }
 
-/// A campaign whose batch was asked for without an answer.
-fn start_unanswered() -> Campaign {
+/// A campaign whose batch is asked for, and the id of that command.
+fn start_asked() -> (Campaign, CommandId) {
     let mut campaign = both();
     let (id, _) = only(&mut campaign);
     reply(&mut campaign, id, planned(3));
     let (id, _) = only(&mut campaign);
+    (campaign, id)
+}
+
+/// A campaign whose batch was asked for without an answer.
+fn start_unanswered() -> Campaign {
+    let (mut campaign, id) = start_asked();
     campaign.apply(Event::Failed {
         id,
         reason: "no worker".to_owned(),
