@@ -11,6 +11,7 @@
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`] | caps, deadlines, exclusions |
+//! | [`scope`] | descendants, suspects, schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
@@ -44,4 +45,5 @@ mod reflection;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;
+mod scope;
 mod trace;

@@ -39,7 +39,7 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(10..=500_000))]
     size: u64,
     /// How executions are stopped.
-    #[arg(long, value_enum, default_value = "sweep")]
+    #[arg(long, value_enum, default_value = "auto")]
     engine: EngineArg,
     /// Without Jaeger, hence without a trace.
     #[arg(long)]
