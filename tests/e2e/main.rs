@@ -15,7 +15,7 @@
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
 //! | [`trace`] | one trace through all of it |
-//! | [`config`], [`command`] | the faces for operators |
+//! | [`config`], [`command`], [`bench`] | the faces for operators |
 
 #![allow(
     clippy::expect_used,
@@ -26,6 +26,7 @@
 
 mod alone;
 mod bad_input;
+mod bench;
 mod cancel;
 mod command;
 mod config;
