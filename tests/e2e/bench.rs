@@ -77,6 +77,8 @@ async fn a_bench_measures_all_contenders_and_leaves_nothing_behind() {
         // By Temporal's own command line: whatever a contender left, the bench has removed.
         let workload_id = measurement["workload_id"].as_str().expect("a name");
         assert_eq!(mesh.running(workload_id).await, 0, "{measurement}");
+        let gate = mesh.status("main", &format!("quell/gate/{workload_id}")).await;
+        assert_ne!(gate.as_deref(), Some("RUNNING"), "{measurement}");
     }
     let summaries = result["summaries"].as_array().expect("a list");
     assert_eq!(summaries.len(), measurements.len());

@@ -174,6 +174,13 @@ impl Bench {
     ) -> Result<Self, Failure> {
         let server = Server::connect(address, namespace).await?;
         let about = server.about().await?;
+        // Better now than after an hour.
+        if args.contenders.contains(&Kind::Quell) {
+            addresses.cancellations().await?;
+        }
+        if args.contenders.contains(&Kind::Quell) || args.shapes.contains(&Shape::Tree) {
+            addresses.sources().await?;
+        }
         Ok(Self {
             progress,
             server,

@@ -116,8 +116,23 @@ impl Workload {
         }
     }
 
-    /// Stops whatever still stops it, and removes what is left of it: nothing of one measurement may weigh on the next.
+    /// Stops whatever still stops it, and removes what is left of it: nothing of one measurement may weigh on the next. What is
+    /// open is terminated even where the services do not answer.
     pub(super) async fn clean_up(&self, server: &Server, addresses: &Addresses) -> Result<(), Failure> {
+        let held = self.hold_back(server, addresses).await;
+        self.terminate_rest(server).await?;
+        held?;
+        // A cancellation closes the gate too.
+        if self.shape == Shape::Tree || self.contender == Contender::Quell {
+            let resume = ResumeRequest {
+                workload_id: self.id.clone(),
+            };
+            addresses.sources().await?.resume(unary(resume)).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold_back(&self, server: &Server, addresses: &Addresses) -> Result<(), Failure> {
         match self.contender {
             Contender::Batch => server.stop_batch(&self.id).await?,
             Contender::Quell => self.abort(addresses).await?,
@@ -126,6 +141,10 @@ impl Workload {
         if self.shape == Shape::Tree {
             self.quiesce(addresses).await?;
         }
+        Ok(())
+    }
+
+    async fn terminate_rest(&self, server: &Server) -> Result<(), Failure> {
         let end = Instant::now() + CLEAN_WITHIN;
         let mut empty = 0;
         while empty < CLEAN_LOOKS {
@@ -142,12 +161,6 @@ impl Workload {
                 let reason = tally.error.map_or_else(String::new, |status| format!(": {status}"));
                 return Err(Failure::Other(format!("{} cannot be removed{reason}", self.id)));
             }
-        }
-        if self.shape == Shape::Tree {
-            let resume = ResumeRequest {
-                workload_id: self.id.clone(),
-            };
-            addresses.sources().await?.resume(unary(resume)).await?;
         }
         Ok(())
     }
