@@ -16,7 +16,7 @@
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
 //! | [`trace`] | one trace through all of it |
-//! | [`config`], [`command`] | the faces for operators |
+//! | [`config`], [`command`], [`bench`] | the faces for operators |
 
 #![allow(
     clippy::expect_used,
@@ -27,6 +27,7 @@
 
 mod alone;
 mod bad_input;
+mod bench;
 mod cancel;
 mod command;
 mod config;
