@@ -35,6 +35,7 @@ mod row;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spec;
+mod tries;
 mod window;
 
 pub use campaign::{Campaign, CampaignError};

@@ -44,6 +44,8 @@ struct RunningWindow {
     reserved: u64,
     /// Runs that this attempt gave an outcome.
     journaled: HashSet<String>,
+    /// Rows of the client that this attempt listed, started after the fence.
+    new_seen: u64,
 }
 
 /// A call on its way; it is carried out when it is answered.
@@ -79,6 +81,7 @@ struct Run<'a> {
     measured_lag_ms: u64,
     journaled: u64,
     journaled_twice: u64,
+    new_seen: u64,
     crashes: u64,
 }
 
@@ -101,6 +104,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Stuck> {
         measured_lag_ms: 0,
         journaled: 0,
         journaled_twice: 0,
+        new_seen: 0,
         crashes: 0,
     };
     let refused = |error: crate::campaign::CampaignError| Stuck::Refused(error.to_string());
@@ -249,6 +253,7 @@ impl Run<'_> {
                         return None;
                     }
                     Step::Done(result) => {
+                        self.new_seen += running.new_seen;
                         self.journal(id);
                         return Some(Reply::WindowDone(result));
                     }
@@ -301,6 +306,7 @@ impl Run<'_> {
             measured_lag_ms: self.measured_lag_ms,
             journaled: self.journaled,
             journaled_twice: self.journaled_twice,
+            new_seen: self.new_seen,
             crashes: self.crashes,
             lost_replies: self.server.lost_replies,
             calls: self.server.calls,

@@ -18,7 +18,7 @@ mod driver;
 mod many;
 mod mutation;
 mod report;
-//SCALE pub mod scale;
+pub mod scale;
 mod scenario;
 mod server;
 mod tally;

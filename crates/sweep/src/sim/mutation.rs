@@ -172,8 +172,13 @@ impl Mutation {
                 ..scenario
             },
             Self::CapIgnored => capped,
-            Self::ReservationForgotten | Self::ReservationNotDurable => Scenario {
+            Self::ReservationForgotten => Scenario {
                 crash_permille: 20,
+                ..capped
+            },
+            Self::ReservationNotDurable => Scenario {
+                crash_permille: 20,
+                beat_percent: 0,
                 ..capped
             },
             Self::LostReplyGivenUp => Scenario {

@@ -40,6 +40,8 @@ pub struct Report {
     pub journaled: u64,
     /// Of those, targets that one attempt of a window gave more than one outcome.
     pub journaled_twice: u64,
+    /// Rows of the client, started after the fence, that windows listed whose answer came.
+    pub new_seen: u64,
     /// Activities' attempts that crashed.
     pub crashes: u64,
     /// Replies that were lost after the call was done.

@@ -100,11 +100,14 @@ pub struct Scenario {
 
     /// Steps of an activity in a thousand at which its process crashes.
     pub crash_permille: u64,
+    /// Answers in a hundred after which a window's heartbeat is recorded.
+    pub beat_percent: u64,
     /// The cap.
     pub max_affected: u64,
     /// Windows at a time.
     pub windows: u32,
-    /// Rows that a window buffers.
+    /// Rows that a window buffers; more than a page has, since it knows a row again that comes twice only within twice as
+    /// many.
     pub buffer_rows: usize,
     /// When somebody asks to stop, in milliseconds.
     pub stop_at_ms: Option<u64>,
@@ -148,6 +151,7 @@ impl Default for Scenario {
             cores: 0,
             drop_percent: 0,
             crash_permille: 0,
+            beat_percent: 20,
             max_affected: 10_000,
             windows: 1,
             buffer_rows: 60,
@@ -175,9 +179,9 @@ impl Scenario {
             windows: c.count(1, 4),
             shards: c.count(1, 9),
             page_rows: usize::try_from(c.between(1, 20)).unwrap_or(1),
-            buffer_rows: usize::try_from(c.between(4, 80)).unwrap_or(4),
             ..Self::default()
         };
+        scenario.buffer_rows = scenario.page_rows + usize::try_from(c.between(1, 60)).unwrap_or(1);
         scenario.draw_executions(c);
         scenario.draw_sources(c);
         scenario.draw_server(c);
@@ -258,6 +262,7 @@ impl Scenario {
         }
         if c.percent(50) {
             self.crash_permille = c.below(20);
+            self.beat_percent = c.below(40);
         }
     }
 

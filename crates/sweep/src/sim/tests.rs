@@ -33,9 +33,10 @@ prop_compose! {
         strangers in 0_u32..7,
         windows in 1_u32..4,
         page_rows in 1_usize..20,
-        buffer_rows in 4_usize..80,
+        more_rows in 1_usize..60,
     ) -> Scenario {
         let engine = if both { Engine::Both } else { Engine::Sweep };
+        let buffer_rows = page_rows + more_rows;
         Scenario { seed, engine, roots, children, flat, strangers, windows, page_rows, buffer_rows, ..Scenario::default() }
     }
 }
@@ -125,8 +126,8 @@ proptest! {
     }
 
     #[test]
-    fn invariant_totals_add_up(scenario in scenarios(), error_percent in 0_u64..20, crash_permille in 0_u64..40) {
-        check(&Scenario { error_percent, crash_permille, ..scenario });
+    fn invariant_totals_add_up(scenario in scenarios(), error_percent in 0_u64..20, crash_permille in 0_u64..40, beat_percent in 0_u64..40) {
+        check(&Scenario { error_percent, crash_permille, beat_percent, ..scenario });
     }
 
     #[test]
@@ -227,4 +228,12 @@ fn a_scenario_always_runs_the_same() {
     let (a, b) = (run(&scenario).unwrap(), run(&scenario).unwrap());
     assert_eq!((&a.outcome, a.calls, a.ended_ms), (&b.outcome, b.calls, b.ended_ms));
     assert_eq!(a.outcome.verdict, Verdict::Clean);
+}
+#[test]
+#[ignore]
+fn show() {
+    let seed = std::env::var("QUELL_SIM_SEED").unwrap().parse().unwrap();
+    let scenario = Scenario::random(seed);
+    let ended = run(&scenario);
+    println!("{:#?}\n{scenario:#?}\n{ended:#?}", judge(&scenario, &ended));
 }

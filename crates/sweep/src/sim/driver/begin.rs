@@ -15,7 +15,7 @@ use crate::window::{Checkpoint, Window};
 impl Run<'_> {
     pub(super) fn spec(&self) -> CampaignSpec {
         let settings = WindowSettings {
-            page_size: 7,
+            page_size: 20,
             list_interval_ms: 20,
             buffer_rows: self.scenario.buffer_rows,
             reserve_chunk: 5,
@@ -99,6 +99,7 @@ impl Run<'_> {
                 heartbeat: Checkpoint::default(),
                 reserved: 0,
                 journaled: HashSet::new(),
+                new_seen: 0,
             })),
             Command::Confirm { spec, .. } => Task::Confirm(Box::new(Confirm::new(spec.clone()))),
             Command::Wait { ms } => Task::Until(now_ms + ms, Box::new(Reply::Waited)),

@@ -7,9 +7,6 @@ use crate::row::{CallError, CallErrorKind, DescribeReply, Row};
 use crate::sim::{Mutation, server::Page};
 use crate::window::{Checkpoint, Window};
 
-/// Answers in a hundred after which a window beats.
-const BEAT_PERCENT: u64 = 20;
-
 impl Run<'_> {
     /// Takes a window's outcomes to the journal.
     pub(super) fn journal(&mut self, id: CommandId) {
@@ -26,6 +23,7 @@ impl Run<'_> {
         self.crashes += 1;
         self.journal(id);
         let by_run = self.is(Mutation::PinByRunId);
+        let is_durable = !self.is(Mutation::ReservationNotDurable);
         let sent: Vec<_> = self.calls.extract_if(.., |_, sent| sent.by == id).collect();
         for (_, sent) in sent {
             let is_done = self.server.chance().percent(50);
@@ -33,7 +31,7 @@ impl Run<'_> {
                 (Call::Stop(_, pin), _) if is_done => {
                     self.server.stop_now(&pin, by_run);
                 }
-                (Call::Reserve(upto), Some(Task::Window(running))) if is_done => {
+                (Call::Reserve(upto), Some(Task::Window(running))) if is_done && is_durable => {
                     running.reserved = running.reserved.max(upto);
                 }
                 _ => {}
@@ -51,6 +49,7 @@ impl Run<'_> {
                 let checkpoint = Checkpoint { reserved, ..*heartbeat };
                 running.window = Window::resume(spec.clone(), checkpoint);
                 running.journaled.clear();
+                running.new_seen = 0;
             }
             Some(Task::Confirm(confirm)) => {
                 if let Some(Command::Confirm { spec, .. }) = self.commands.get(&id) {
@@ -82,9 +81,10 @@ impl Run<'_> {
 
     fn answer_window(&mut self, id: CommandId, at_ms: u64, call: Call) {
         let now_ms = self.server.now_ms();
+        let fence_ms = self.fence_ms;
         let by_run = self.is(Mutation::PinByRunId);
         let by_workflow_id = self.is(Mutation::CurrentRunDescribed);
-        let beats = self.server.chance().percent(BEAT_PERCENT);
+        let beats = self.server.chance().percent(self.scenario.beat_percent);
         let Some(Task::Window(running)) = self.tasks.get(&id) else {
             return;
         };
@@ -105,7 +105,11 @@ impl Run<'_> {
                     is_look: false,
                 };
                 match self.server.list(page) {
-                    Ok((rows, next)) => window.on_page(now_ms, rows, next),
+                    Ok((rows, next)) => {
+                        let is_new = |row: &&Row| row.start_ms >= fence_ms && row.workflow_type == "client";
+                        running.new_seen += u64::try_from(rows.iter().filter(is_new).count()).unwrap_or_default();
+                        window.on_page(now_ms, rows, next);
+                    }
                     Err(error) => window.on_page_error(now_ms, error),
                 }
             }
