@@ -115,10 +115,9 @@ impl Report {
         let before_ms = self.first_look_ms();
         self.outcome.verdict == Verdict::Clean
             && !self.missed(scenario)
-            && self
-                .open
-                .iter()
-                .any(|open| open.since_ms < before_ms && open.visible_ms > before_ms.saturating_add(self.measured_lag_ms))
+            && self.open.iter().any(|open| {
+                open.since_ms < before_ms && open.visible_ms > before_ms.saturating_add(self.measured_lag_ms)
+            })
     }
 }
 
@@ -197,7 +196,10 @@ fn failures(scenario: &Scenario, report: &Report, found: &mut Found) {
             let mut failures = outcome.failures.iter();
             failures.any(|failure| failure.workflow_id == open.workflow_id)
         });
-        must(named.all(|is_named| is_named), "what refused to be stopped is not named");
+        must(
+            named.all(|is_named| is_named),
+            "what refused to be stopped is not named",
+        );
     }
 }
 

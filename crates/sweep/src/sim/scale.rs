@@ -148,10 +148,7 @@ struct Scale {
 ///
 /// # Errors
 /// [`CampaignError`] when there is nothing to model: a number in the spec is zero.
-pub fn model(
-    spec: &ScaleSpec,
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<Option<ScaleReport>, CampaignError> {
+pub fn model(spec: &ScaleSpec, progress: &mut dyn FnMut(u64) -> bool) -> Result<Option<ScaleReport>, CampaignError> {
     if spec.executions == 0 || spec.stops_per_second == 0 || spec.at_once == 0 {
         return Err(CampaignError::Spec {
             field: "executions, stops_per_second and at_once",
@@ -371,7 +368,11 @@ mod tests {
     fn the_servers_limit_is_all_but_reached_and_what_is_held_is_bounded() {
         for shape in [Shape::Flat, Shape::Tree { fan_out: 200 }, Shape::Tree { fan_out: 3 }] {
             let report = modelled(shape);
-            assert_eq!((report.verdict, report.open), (Verdict::Clean, 0), "{shape:?} {report:?}");
+            assert_eq!(
+                (report.verdict, report.open),
+                (Verdict::Clean, 0),
+                "{shape:?} {report:?}"
+            );
             assert_eq!(report.stopped + report.cascaded, 300_000, "{shape:?} {report:?}");
             assert!(report.ratio() <= 1.1, "{shape:?} {} {report:?}", report.ratio());
             assert!(report.ratio() >= 1.0, "{shape:?} {} {report:?}", report.ratio());

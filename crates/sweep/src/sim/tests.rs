@@ -183,11 +183,17 @@ fn what_is_drawn_covers_what_is_modelled() {
     let drawn: Vec<Scenario> = (0..2_000).map(Scenario::random).collect();
     let covered = [
         drawn.iter().any(|s| s.engine == Engine::Both),
-        drawn.iter().any(|s| s.continue_every_ms > 0 && s.cron_every_ms > 0 && s.retrying > 0),
-        drawn.iter().any(|s| s.paused > 0 && s.late_percent > 0 && s.filter_target),
+        drawn
+            .iter()
+            .any(|s| s.continue_every_ms > 0 && s.cron_every_ms > 0 && s.retrying > 0),
+        drawn
+            .iter()
+            .any(|s| s.paused > 0 && s.late_percent > 0 && s.filter_target),
         drawn.iter().any(|s| s.source == Source::Schedule),
         drawn.iter().any(|s| s.source == Source::Slowing),
-        drawn.iter().any(|s| s.stall.is_some() && s.reorder_percent > 0 && s.blind_percent > 0),
+        drawn
+            .iter()
+            .any(|s| s.stall.is_some() && s.reorder_percent > 0 && s.blind_percent > 0),
         drawn.iter().any(|s| s.rps > 0 && s.list_rps > 0 && s.cores > 0),
         drawn.iter().any(|s| s.require_quiesce && s.source == Source::Forever),
     ];
@@ -209,7 +215,12 @@ fn many_runs_count_verdicts_of_all_kinds_whatever_the_number_of_threads() {
 #[ignore = "long: as many runs as QUELL_SIM_RUNS says"]
 fn many_more_runs() {
     let of = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let all = many(of("QUELL_SIM_SEED", 1), of("QUELL_SIM_RUNS", 10_000), 2, &Progress::default());
+    let all = many(
+        of("QUELL_SIM_SEED", 1),
+        of("QUELL_SIM_RUNS", 10_000),
+        2,
+        &Progress::default(),
+    );
     println!("{:#?}", all.tally);
     for failed in all.failed.iter().take(20) {
         println!("{failed:?}");

@@ -38,7 +38,9 @@ impl Bits {
     }
 
     fn has(&self, at: u64) -> bool {
-        self.0.get(Self::word(at)).is_some_and(|word| word >> (at % 64) & 1 == 1)
+        self.0
+            .get(Self::word(at))
+            .is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
     /// Takes it out; whether it was in.
@@ -255,7 +257,9 @@ impl Server {
     /// Gives the system workers something to do.
     fn cascade_on(&mut self, now_us: u64) {
         while self.cascade.len() < CASCADE_AT_ONCE {
-            let Some(children) = self.orphans.front_mut() else { return };
+            let Some(children) = self.orphans.front_mut() else {
+                return;
+            };
             let Some(child) = children.next() else {
                 self.orphans.pop_front();
                 continue;
