@@ -121,7 +121,7 @@ impl Mutation {
         };
         let blind = Scenario {
             blind_percent: 40,
-            ..scenario.clone()
+            ..scenario
         };
         // At first the index shows fewer than the cap.
         let capped = Scenario {
@@ -129,7 +129,7 @@ impl Mutation {
             roots: 0,
             flat: 60,
             lag_ms: 4_000,
-            ..scenario.clone()
+            ..scenario
         };
         match self {
             Self::LookTooFew => blind,

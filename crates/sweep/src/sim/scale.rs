@@ -89,6 +89,8 @@ pub struct ScaleReport {
     pub peak_rows: u64,
     /// Most outcomes that waited for the journal at a time.
     pub peak_outcomes: u64,
+    /// What the modelled server itself held in memory, in bytes: it grows with the number of executions.
+    pub model_bytes: u64,
 }
 
 /// Calls that were made.
@@ -117,7 +119,7 @@ impl ScaleReport {
 }
 
 enum Task {
-    Until(u64, Reply),
+    Until(u64, Box<Reply>),
     Window(Box<Window>),
     Confirm(Box<Confirm>),
 }
@@ -205,7 +207,7 @@ impl Scale {
     }
 
     fn begin(&mut self, command: &Command) -> Task {
-        let soon = |reply| Task::Until(self.now_us + ACTIVITY_US, reply);
+        let soon = |reply| Task::Until(self.now_us + ACTIVITY_US, Box::new(reply));
         match command {
             Command::QuiesceSources { .. } => soon(Reply::Quiesced(Quiesced {
                 status: QuiesceStatus::NotConfigured,
@@ -219,14 +221,14 @@ impl Scale {
                     open: self.server.count(PassKind::Open),
                     windows: Vec::new(),
                 };
-                Task::Until(self.now_us + ACTIVITY_US, Reply::Planned(planned))
+                Task::Until(self.now_us + ACTIVITY_US, Box::new(Reply::Planned(planned)))
             }
             Command::RunWindow { spec, kind, .. } => {
                 self.kind = *kind;
                 Task::Window(Box::new(Window::new(spec.clone())))
             }
             Command::Confirm { spec, .. } => Task::Confirm(Box::new(Confirm::new(spec.clone()))),
-            Command::Wait { ms } => Task::Until(self.now_us + ms * 1_000, Reply::Waited),
+            Command::Wait { ms } => Task::Until(self.now_us + ms * 1_000, Box::new(Reply::Waited)),
             // Only the engine BOTH has a batch.
             Command::StartBatch { .. } | Command::TrackBatch { .. } | Command::StopBatch { .. } => soon(Reply::Waited),
         }
@@ -236,7 +238,7 @@ impl Scale {
     fn step(&mut self, task: &mut Task) -> Option<Reply> {
         let now_ms = self.now_ms();
         let wake_ms = match task {
-            Task::Until(at_us, reply) if *at_us <= self.now_us => return Some(reply.clone()),
+            Task::Until(at_us, reply) if *at_us <= self.now_us => return Some((**reply).clone()),
             Task::Until(at_us, _) => Some(at_us.div_ceil(1_000)),
             Task::Window(window) => loop {
                 let call = match window.next(now_ms) {
@@ -346,6 +348,7 @@ impl Scale {
             calls: self.made,
             peak_rows: self.peak_rows,
             peak_outcomes: u64::try_from(self.peak_outcomes).unwrap_or(u64::MAX),
+            model_bytes: server.bytes(),
         }
     }
 }

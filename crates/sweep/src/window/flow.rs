@@ -100,7 +100,8 @@ impl Window {
             return self.settle(target, TargetResult::OutOfScope);
         }
         self.note_starter(&target.row);
-        self.buffer.push(target);
+        let known_parents = self.spec.settings.buffer_rows.max(1).saturating_mul(2);
+        self.buffer.push(target, known_parents);
     }
 
     fn note_starter(&mut self, row: &Row) {

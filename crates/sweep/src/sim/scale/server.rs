@@ -116,6 +116,14 @@ impl Server {
         self.open_count
     }
 
+    /// What it holds in memory, in bytes; its queues never give any back.
+    pub(super) fn bytes(&self) -> u64 {
+        let bits = size_of_val(&*self.open.0) + size_of_val(&*self.shown.0);
+        let leaving = self.leaving.capacity() * size_of::<(u64, u64)>();
+        let orphans = self.orphans.capacity() * size_of::<Range<u64>>();
+        u64::try_from(bits + leaving + orphans).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn stopped(&self) -> u64 {
         self.stopped
     }
@@ -290,7 +298,8 @@ impl Server {
             }
             self.cascade_on(at_us);
         }
-        while let Some((_, at)) = self.leaving.pop_front_if(|(at_us, _)| *at_us <= to_us) {
+        while let Some((_, at)) = self.leaving.front().copied().filter(|(at_us, _)| *at_us <= to_us) {
+            self.leaving.pop_front();
             self.shown.remove(at);
             self.shown_count -= 1;
         }
