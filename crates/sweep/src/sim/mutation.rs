@@ -132,7 +132,7 @@ impl Mutation {
             ..scenario
         };
         match self {
-            Self::LookTooFew => blind,
+            Self::LookTooFew => Scenario { forbidden: 1, ..blind },
             Self::LagIgnored => Scenario {
                 lag_ms: 6_000,
                 roots: 0,
