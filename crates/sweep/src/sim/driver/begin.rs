@@ -7,7 +7,6 @@ use crate::confirm::Confirm;
 use crate::message::{
     BatchReport, BatchState, Command, CommandId, PassKind, Planned, QuiesceStatus, Quiesced, Reply, StartRange,
 };
-use crate::row::Scope;
 use crate::sim::Mutation;
 use crate::spec::{CampaignSpec, RetrySpec, WindowSettings};
 use crate::window::{Checkpoint, Window};
@@ -30,13 +29,13 @@ impl Run<'_> {
         let workload_id = Some(WORKLOAD.to_owned()).filter(|_| !self.scenario.filter_target);
         let mut spec = CampaignSpec {
             engine: self.scenario.engine,
-            scope: Scope { workload_id },
             max_affected: self.scenario.max_affected,
             require_quiesce: self.scenario.require_quiesce,
             window_concurrency: self.scenario.windows,
             window: settings,
             ..CampaignSpec::default()
         };
+        spec.scope.workload_id = workload_id;
         if let Some(mutation) = self.scenario.mutation {
             mutation.mutate_spec(&mut spec);
         }

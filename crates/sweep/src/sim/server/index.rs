@@ -115,15 +115,17 @@ impl Server {
             ..
         } = &self.chains[chain];
         let parent = parent.map(|parent| self.chains[parent].workflow_id.clone());
-        Row {
+        let mut row = Row {
             workflow_id: workflow_id.clone(),
             run_id: format!("{chain}/{run}"),
             workflow_type: workflow_id.split(['-', '.']).next().unwrap_or_default().to_owned(),
             start_ms,
             root_workflow_id: workflow_id.split('.').next().unwrap_or_default().to_owned(),
-            parent_workflow_id: parent,
             workload_id: tag.map(str::to_owned),
-        }
+            ..Row::default()
+        };
+        row.parent_workflow_id = parent;
+        row
     }
 
     pub(super) fn listed_row(&self, row: RowKey, entry: Entry) -> Row {
