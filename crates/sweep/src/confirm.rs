@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::message::{AliveExecution, Confirmed, Look, StaleExecution};
 use crate::row::{CallError, DescribeReply, PageToken, Row};
 use crate::spec::ConfirmSpec;
+use crate::tries::Tries;
 use crate::window::Slot;
 
 /// Alive executions that are named; when so many are known, no more are looked for.
@@ -60,7 +61,7 @@ pub enum ConfirmStep {
 struct Turn {
     asked: bool,
     not_before_ms: u64,
-    failures: u32,
+    tries: Tries,
 }
 
 /// Whether anything is left.
@@ -90,7 +91,7 @@ pub struct Confirm {
 #[derive(Debug)]
 struct Described {
     row: Row,
-    failures: u32,
+    tries: Tries,
     not_before_ms: u64,
 }
 
@@ -194,7 +195,7 @@ impl Confirm {
         if !std::mem::take(&mut self.turn.asked) {
             return;
         }
-        self.turn.failures = 0;
+        self.turn.tries = Tries::default();
         if self.look.is_none() {
             self.stale.clear();
         }
@@ -213,7 +214,7 @@ impl Confirm {
             } else {
                 self.to_describe.push_back(Described {
                     row,
-                    failures: 0,
+                    tries: Tries::default(),
                     not_before_ms: now_ms,
                 });
             }
@@ -267,9 +268,8 @@ impl Confirm {
                 }
             }
             DescribeReply::Error(error) => {
-                described.failures += 1;
-                if self.spec.retry.allows(error.kind, described.failures) {
-                    described.not_before_ms = now_ms.saturating_add(self.spec.retry.delay_ms(described.failures));
+                if let Some(delay_ms) = described.tries.failed(error.kind, &self.spec.retry) {
+                    described.not_before_ms = now_ms.saturating_add(delay_ms);
                     self.to_describe.push_back(described);
                 } else {
                     self.error = Some(format!(
@@ -305,9 +305,8 @@ impl Confirm {
     fn turn_failed(&mut self, now_ms: u64, what: &str, error: CallError) {
         let CallError { kind, reason } = error;
         self.turn.asked = false;
-        self.turn.failures += 1;
-        if self.spec.retry.allows(kind, self.turn.failures) {
-            self.turn.not_before_ms = now_ms.saturating_add(self.spec.retry.delay_ms(self.turn.failures));
+        if let Some(delay_ms) = self.turn.tries.failed(kind, &self.spec.retry) {
+            self.turn.not_before_ms = now_ms.saturating_add(delay_ms);
         } else {
             self.error = Some(format!("{what}: {reason}"));
         }

@@ -36,6 +36,7 @@ mod seen;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spec;
+mod tries;
 mod window;
 
 pub use campaign::{Campaign, CampaignError};

@@ -25,6 +25,7 @@ use crate::message::Starter;
 use crate::row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
 use crate::seen::Seen;
 use crate::spec::WindowSpec;
+use crate::tries::Tries;
 use flow::{Call, Listing, Target};
 use queue::Queue;
 pub use types::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
@@ -92,7 +93,7 @@ impl Window {
             listing: Listing::Ready {
                 token: None,
                 not_before_ms: 0,
-                failures: 0,
+                tries: Tries::default(),
             },
             overflowed: false,
             buffer: Queue::default(),
@@ -154,7 +155,7 @@ impl Window {
             Some(token) => Listing::Ready {
                 token: Some(token),
                 not_before_ms: now_ms.saturating_add(self.spec.settings.list_interval_ms),
-                failures: 0,
+                tries: Tries::default(),
             },
             None => self.listing_ended(),
         };
@@ -168,18 +169,16 @@ impl Window {
     /// A page could not be listed. When the tries are over, what is buffered is still stopped, and the window ends with
     /// the error.
     pub fn on_page_error(&mut self, now_ms: u64, error: CallError) {
-        let Listing::Asked { token, failures } = std::mem::replace(&mut self.listing, Listing::Ended) else {
+        let Listing::Asked { token, mut tries } = std::mem::replace(&mut self.listing, Listing::Ended) else {
             return;
         };
         let CallError { kind, reason } = error;
         self.count_error(kind);
-        let failures = failures + 1;
-        if self.spec.settings.retry.allows(kind, failures) {
-            let not_before_ms = now_ms.saturating_add(self.spec.settings.retry.delay_ms(failures));
+        if let Some(delay_ms) = tries.failed(kind, &self.spec.settings.retry) {
             self.listing = Listing::Ready {
                 token,
-                not_before_ms,
-                failures,
+                not_before_ms: now_ms.saturating_add(delay_ms),
+                tries,
             };
         } else {
             self.error = Some(format!("listing failed: {reason}"));
@@ -205,7 +204,7 @@ impl Window {
             StopReply::NotFound => {
                 self.refund(&mut target);
                 target.call = Call::Describe;
-                target.failures = 0;
+                target.tries = Tries::default();
                 self.retries.insert((now_ms, slot), target);
             }
             StopReply::Error(error) => {

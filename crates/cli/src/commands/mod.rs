@@ -6,6 +6,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod grow;
+mod simulate;
 mod snowball;
 mod stop;
 mod target;
@@ -63,6 +64,8 @@ enum Command {
     List(cancellation::ListArgs),
     /// Prints the receipt of an ended cancellation.
     Receipt(cancellation::ReceiptArgs),
+    /// Simulates cancellations against a model of Temporal that misbehaves in every way known to us; or a large one.
+    Simulate(simulate::SimulateArgs),
 }
 
 /// Runs a command and gives its exit code.
@@ -86,6 +89,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Abort(args) => cancellation::abort(ui, &addresses, args).await,
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
         Command::Receipt(args) => cancellation::receipt(ui, &addresses, args).await,
+        Command::Simulate(args) => simulate::run(ui, args).await,
     };
     outcome.unwrap_or_else(|failure| fail(ui, &failure))
 }

@@ -28,6 +28,24 @@ fn every_command_takes_json_before_or_after_it() {
 }
 
 #[test]
+fn a_simulation_is_of_many_or_of_one_that_is_large() {
+    for line in [
+        "simulate",
+        "simulate --runs 1000000 --seed 7 --jobs 2 --json",
+        "simulate --runs 1 --seed 7",
+        "simulate --scale 10000000",
+        "simulate --scale 1000 --shape tree --fan-out 3 --stop-rate 500 --at-once 8",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    let kind = |line| parse(line).unwrap_err().kind();
+    assert_eq!(kind("simulate --scale 1000 --runs 5"), ErrorKind::ArgumentConflict);
+    assert_eq!(kind("simulate --shape tree"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(kind("simulate --runs 0"), ErrorKind::ValueValidation);
+    assert_eq!(kind("simulate --jobs 0"), ErrorKind::ValueValidation);
+}
+
+#[test]
 fn a_stop_needs_exactly_one_target_and_a_reason() {
     assert!(parse("stop --workload-id a --reason r").is_ok());
     assert!(parse("stop --query CloseTime --reason r").is_ok());

@@ -169,8 +169,13 @@ impl Campaign {
             self.note_starter(starter);
         }
         self.seen.merge(&result.seen);
-        let free = NAMED_FAILURES.saturating_sub(self.failures.len());
-        self.failures.extend(result.failures.into_iter().take(free));
+        for failure in result.failures {
+            // A window with bounds and the one without may both have met it.
+            let is_new = self.failures.iter().all(|known| known.run_id != failure.run_id);
+            if is_new && self.failures.len() < NAMED_FAILURES {
+                self.failures.push(failure);
+            }
+        }
         if let Some(pass) = self.pass.as_mut().filter(|pass| pass.summary.pass == number) {
             pass.summary.counts.add(&result.counts);
             pass.summary.complete &= result.complete;

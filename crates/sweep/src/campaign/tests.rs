@@ -1,4 +1,5 @@
 mod batch;
+mod failures;
 
 use super::*;
 use crate::message::{AliveExecution, Look, Planned, StartRange};

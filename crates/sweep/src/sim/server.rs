@@ -1,52 +1,70 @@
 //! The model of Temporal: chains of runs, an index that lags behind them, a cascade, sources.
 
 mod calls;
+mod index;
+mod life;
+mod load;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) use calls::Page;
 
-use super::{Chance, Scenario, Source};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Pause between two starts of a client, in milliseconds.
-const CLIENT_EVERY_MS: u64 = 50;
+use super::{Scenario, Source, chance::Chance, report::OpenExecution};
+use index::{Entry, RowKey};
+use load::Load;
+
+/// When the simulation's clock begins, in milliseconds.
+const BEGIN_MS: u64 = 10_000;
 /// Stops of the server's batch: one in so many milliseconds.
 const BATCH_EVERY_MS: u64 = 20;
+/// The target's tag.
+const TAG: &str = "1";
+
+/// What follows when a run of a chain ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    Never,
+    ContinuesAsNew { every_ms: u64 },
+    Cron { every_ms: u64 },
+    Retries { every_ms: u64, left: u32 },
+}
 
 #[derive(Debug, Clone)]
 struct Chain {
     workflow_id: String,
     runs: u64,
     open: bool,
+    /// Start of the chain.
     start_ms: u64,
     tag: Option<&'static str>,
+    /// Since when it has that tag.
+    tagged_ms: u64,
+    /// When the index showed it first, with its tag.
+    visible_ms: u64,
     parent: Option<usize>,
     children: Vec<usize>,
     /// Children that it still starts.
     to_spawn: u32,
-    continue_every_ms: u64,
-    lag_ms: u64,
+    renewal: Renewal,
+    shard: usize,
+    /// Its current run's row in the index.
+    row: RowKey,
     stale: bool,
     forbidden: bool,
+    paused: bool,
     stopped_by_us: bool,
-}
-
-/// One run in the index.
-#[derive(Debug, Clone)]
-struct Entry {
-    chain: usize,
-    run: u64,
-    start_ms: u64,
-    visible_ms: u64,
-    hidden_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Happens {
-    ClientStarts,
+    SourceStarts,
+    Tagged(usize),
     Spawns(usize),
-    Continues(usize),
+    Renews(usize),
     CascadeReaches(usize),
     Completes(usize),
     BatchStops(usize),
+    Unlisted(RowKey),
 }
 
 #[derive(Debug)]
@@ -56,73 +74,106 @@ pub(super) struct Server {
     now_ms: u64,
     chains: Vec<Chain>,
     /// The newest chain of each workflow id.
-    current: BTreeMap<String, usize>,
-    index: Vec<Entry>,
+    current: HashMap<String, usize>,
+    /// What the index shows as open, or will show soon, by start time.
+    index: BTreeMap<RowKey, Entry>,
+    shard_lags_ms: Vec<u64>,
     agenda: BTreeMap<(u64, u64), Happens>,
     next_event: u64,
-    quiesced: bool,
+    next_row: u64,
+    /// From when on sources that obey keep still.
+    quiesced_ms: Option<u64>,
+    source_starts: u64,
     batch_left: BTreeSet<usize>,
     /// How many the batch stopped; unset while there was none.
     batch_stopped: Option<u64>,
     blind_looks: u32,
+    load: Load,
     pub(super) calls: u64,
     pub(super) lost_replies: u64,
 }
 
 impl Server {
     pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut chance = Chance::new(scenario.seed);
+        let shards = scenario.shards.max(1);
+        let mut shard_lags_ms: Vec<u64> = (0..shards).map(|_| chance.below(scenario.lag_ms + 1)).collect();
+        // One of them lags as much as is said.
+        if let Some(last) = shard_lags_ms.last_mut() {
+            *last = scenario.lag_ms;
+        }
         let mut server = Self {
-            chance: Chance::new(scenario.seed),
+            chance,
             scenario: scenario.clone(),
-            now_ms: 10_000,
+            now_ms: BEGIN_MS,
             chains: Vec::new(),
-            current: BTreeMap::new(),
-            index: Vec::new(),
+            current: HashMap::new(),
+            index: BTreeMap::new(),
+            shard_lags_ms,
             agenda: BTreeMap::new(),
             next_event: 0,
-            quiesced: false,
+            next_row: 0,
+            quiesced_ms: None,
+            source_starts: 0,
             batch_left: BTreeSet::new(),
             batch_stopped: None,
             blind_looks: 0,
+            load: Load::new(scenario),
             calls: 0,
             lost_replies: 0,
         };
+        server.populate();
+        let grown_ms = BEGIN_MS + 1_000 + server.chance.below(1_500);
+        server.advance(grown_ms);
+        server
+    }
+
+    fn populate(&mut self) {
+        let scenario = self.scenario.clone();
         for n in 0..scenario.roots {
-            let root = server.start(format!("root-{n}"), Some("1"), None);
-            server.chains[root].to_spawn = scenario.children;
-            server.happens_in(10, Happens::Spawns(root));
+            let root = self.start(format!("root-{n}"), Some(TAG), None);
+            self.chains[root].to_spawn = scenario.children;
+            self.happens_in(10, Happens::Spawns(root));
         }
         for n in 0..scenario.flat {
-            let flat = server.start(format!("flat-{n}"), Some("1"), None);
+            let flat = self.start(format!("flat-{n}"), Some(TAG), None);
             if n % 7 == 3 {
-                let at = server.chance.below(3_000);
-                server.happens_in(at, Happens::Completes(flat));
+                let at = self.chance.below(3_000);
+                self.happens_in(at, Happens::Completes(flat));
             }
         }
         for n in 0..if scenario.continue_every_ms > 0 { 3 } else { 0 } {
-            let chain = server.start(format!("eternal-{n}"), Some("1"), None);
-            server.chains[chain].continue_every_ms = scenario.continue_every_ms;
-            server.happens_in(scenario.continue_every_ms, Happens::Continues(chain));
+            let every_ms = scenario.continue_every_ms;
+            self.start_renewing(format!("eternal-{n}"), Renewal::ContinuesAsNew { every_ms });
+        }
+        for n in 0..if scenario.cron_every_ms > 0 { 2 } else { 0 } {
+            let every_ms = scenario.cron_every_ms;
+            self.start_renewing(format!("cron-{n}"), Renewal::Cron { every_ms });
+        }
+        for n in 0..scenario.retrying {
+            let every_ms = 200 + self.chance.below(2_000);
+            self.start_renewing(format!("retry-{n}"), Renewal::Retries { every_ms, left: 3 });
+        }
+        for n in 0..scenario.paused {
+            let chain = self.start(format!("paused-{n}"), Some(TAG), None);
+            self.chains[chain].paused = true;
         }
         for n in 0..scenario.forbidden {
-            let chain = server.start(format!("forbidden-{n}"), Some("1"), None);
-            server.chains[chain].forbidden = true;
+            let chain = self.start(format!("forbidden-{n}"), Some(TAG), None);
+            self.chains[chain].forbidden = true;
         }
         for n in 0..scenario.strangers {
             // The last kind carries the target's tag and is listed, but it is ours.
             let (id, tag) = match n % 3 {
                 0 => (format!("stranger-{n}"), Some("2")),
                 1 => (format!("untagged-{n}"), None),
-                _ => (format!("quell-canary/x/{n}"), Some("1")),
+                _ => (format!("quell-canary/x/{n}"), Some(TAG)),
             };
-            server.start(id, tag, None);
+            self.start(id, tag, None);
         }
         if scenario.source != Source::None {
-            server.happens_in(1, Happens::ClientStarts);
+            self.happens_in(1, Happens::SourceStarts);
         }
-        let grown_ms = 11_000 + server.chance.below(1_500);
-        server.advance(grown_ms);
-        server
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -141,158 +192,58 @@ impl Server {
 
     fn happens_in(&mut self, ms: u64, happens: Happens) {
         self.next_event += 1;
-        self.agenda.insert((self.now_ms + ms, self.next_event), happens);
-    }
-
-    fn happen(&mut self, happens: Happens) {
-        match happens {
-            Happens::ClientStarts => {
-                let goes_on = match self.scenario.source {
-                    Source::None => false,
-                    Source::Quiescible => !self.quiesced,
-                    Source::Until(end_ms) => self.now_ms < end_ms,
-                    Source::Forever => true,
-                };
-                if goes_on {
-                    let id = format!("client-{}", self.chains.len());
-                    self.start(id, Some("1"), None);
-                    self.happens_in(CLIENT_EVERY_MS, Happens::ClientStarts);
-                }
-            }
-            Happens::Spawns(parent) if self.chains[parent].open && self.chains[parent].to_spawn > 0 => {
-                self.chains[parent].to_spawn -= 1;
-                let id = format!("{}.{}", self.chains[parent].workflow_id, self.chains[parent].to_spawn);
-                let child = self.start(id, Some("1"), Some(parent));
-                self.chains[parent].children.push(child);
-                if self.chains[parent].parent.is_none() && self.chains[parent].to_spawn.is_multiple_of(5) {
-                    self.chains[child].to_spawn = 3;
-                    self.happens_in(15, Happens::Spawns(child));
-                }
-                self.happens_in(30, Happens::Spawns(parent));
-            }
-            Happens::Continues(chain) if self.chains[chain].open => {
-                self.hide(chain, false);
-                self.chains[chain].runs += 1;
-                self.show(chain);
-                self.happens_in(self.chains[chain].continue_every_ms, Happens::Continues(chain));
-            }
-            Happens::CascadeReaches(chain) => {
-                self.batch_left.remove(&chain);
-                self.close(chain);
-            }
-            Happens::BatchStops(chain) => {
-                if self.batch_left.remove(&chain) && self.chains[chain].open {
-                    self.batch_stopped = self.batch_stopped.map(|stopped| stopped + 1);
-                    self.close(chain);
-                }
-            }
-            // Its workflow id is then taken by somebody else.
-            Happens::Completes(chain) if self.chains[chain].open => {
-                self.close(chain);
-                let id = self.chains[chain].workflow_id.clone();
-                self.start(id, Some("2"), None);
-            }
-            Happens::Spawns(_) | Happens::Continues(_) | Happens::Completes(_) => {}
-        }
-    }
-
-    fn start(&mut self, workflow_id: String, tag: Option<&'static str>, parent: Option<usize>) -> usize {
-        let number = self.chains.len();
-        let lag_ms = self.chance.below(self.scenario.lag_ms + 1);
-        let stale = self.chance.percent(self.scenario.stale_percent);
-        self.chains.push(Chain {
-            workflow_id: workflow_id.clone(),
-            runs: 0,
-            open: true,
-            start_ms: self.now_ms,
-            tag,
-            parent,
-            children: Vec::new(),
-            to_spawn: 0,
-            continue_every_ms: 0,
-            lag_ms,
-            stale,
-            forbidden: false,
-            stopped_by_us: false,
-        });
-        self.current.insert(workflow_id, number);
-        self.show(number);
-        number
-    }
-
-    fn show(&mut self, chain: usize) {
-        let Chain { runs, lag_ms, .. } = self.chains[chain];
-        let visible_ms = self.now_ms + lag_ms;
-        self.index.push(Entry {
-            chain,
-            run: runs,
-            start_ms: self.now_ms,
-            visible_ms,
-            hidden_ms: None,
-        });
-    }
-
-    /// Takes the current run from the index; only the last one of a chain may stay there for ever.
-    fn hide(&mut self, chain: usize, is_last: bool) {
-        let Chain {
-            runs, lag_ms, stale, ..
-        } = self.chains[chain];
-        let hidden_ms = self.now_ms + lag_ms;
-        if let Some(entry) = self
-            .index
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.chain == chain && entry.run == runs)
-            && !(stale && is_last)
-        {
-            entry.hidden_ms = Some(hidden_ms);
-        }
-    }
-
-    fn close(&mut self, chain: usize) {
-        if !std::mem::take(&mut self.chains[chain].open) {
-            return;
-        }
-        self.hide(chain, true);
-        for child in self.chains[chain].children.clone() {
-            let dropped = self.chance.percent(self.scenario.drop_percent);
-            if !dropped {
-                let delay_ms = self.chance.below(200);
-                self.happens_in(delay_ms, Happens::CascadeReaches(child));
-            }
-        }
+        self.agenda
+            .insert((self.now_ms.saturating_add(ms), self.next_event), happens);
     }
 
     /// Tells the sources to stop; whether they accept.
     pub(super) fn quiesce(&mut self) -> bool {
-        self.quiesced = true;
-        matches!(self.scenario.source, Source::None | Source::Quiescible)
+        let still_ms = self.now_ms + self.scenario.quiesce_takes_ms;
+        self.quiesced_ms.get_or_insert(still_ms);
+        self.scenario.source_obeys()
     }
 
     fn in_scope(&self, chain: usize) -> bool {
         let Chain { tag, workflow_id, .. } = &self.chains[chain];
-        *tag == Some("1") && !workflow_id.starts_with("quell")
+        *tag == Some(TAG) && !workflow_id.starts_with("quell")
     }
 
     pub(super) fn chance(&mut self) -> &mut Chance {
         &mut self.chance
     }
 
-    /// Open in truth and in scope: workflow id and start of the chain.
-    pub(super) fn open(&self) -> Vec<(String, u64)> {
+    /// Open in truth and in scope.
+    pub(super) fn open(&self) -> Vec<OpenExecution> {
         let open = (0..self.chains.len()).filter(|chain| self.chains[*chain].open && self.in_scope(*chain));
-        open.map(|chain| (self.chains[chain].workflow_id.clone(), self.chains[chain].start_ms))
-            .collect()
+        open.map(|chain| {
+            let Chain {
+                workflow_id,
+                start_ms,
+                tagged_ms,
+                visible_ms,
+                forbidden,
+                ..
+            } = &self.chains[chain];
+            OpenExecution {
+                workflow_id: workflow_id.clone(),
+                since_ms: *start_ms.max(tagged_ms),
+                visible_ms: *visible_ms,
+                forbidden: *forbidden,
+            }
+        })
+        .collect()
     }
 
     /// Chains that we stopped in truth, and those of them that are strangers.
     pub(super) fn stopped_by_us(&self) -> (u64, u64) {
-        let ours: Vec<usize> = (0..self.chains.len())
-            .filter(|chain| self.chains[*chain].stopped_by_us)
-            .collect();
-        let strangers = ours.iter().filter(|chain| !self.in_scope(**chain)).count();
+        let ours = |chain: &usize| self.chains[*chain].stopped_by_us;
+        let stopped = (0..self.chains.len()).filter(ours).count();
+        let strangers = (0..self.chains.len())
+            .filter(ours)
+            .filter(|chain| !self.in_scope(*chain))
+            .count();
         (
-            u64::try_from(ours.len()).unwrap_or(u64::MAX),
+            u64::try_from(stopped).unwrap_or(u64::MAX),
             u64::try_from(strangers).unwrap_or(u64::MAX),
         )
     }

@@ -2,9 +2,8 @@
 
 use super::{
     CallError, CallErrorKind, Failure, KNOWN_STARTERS, NAMED_FAILURES, PageToken, Pin, Row, Slot, Starter, Step,
-    TargetOutcome, TargetResult, Window,
+    TargetOutcome, TargetResult, Tries, Window,
 };
-use crate::spec::RetrySpec;
 
 /// The part of what is left of the cap that is reserved at a time, as a divisor.
 const RESERVED_SHARE: u64 = 20;
@@ -23,8 +22,8 @@ pub(super) struct Target {
     /// First run of the chain, as far as known: the listed run until Describe says otherwise.
     pub(super) first_run_id: String,
     pub(super) call: Call,
-    /// Failures of this call in a row.
-    pub(super) failures: u32,
+    /// Failed tries of this call.
+    pub(super) tries: Tries,
     pub(super) describes: u32,
     /// Whether it is charged against the cap.
     charged: bool,
@@ -44,7 +43,7 @@ impl Target {
             self.ambiguous = false;
         }
         self.call = Call::Stop;
-        self.failures = 0;
+        self.tries = Tries::default();
     }
 }
 
@@ -55,23 +54,12 @@ pub(super) enum Listing {
     Ready {
         token: Option<PageToken>,
         not_before_ms: u64,
-        failures: u32,
+        tries: Tries,
     },
     /// A page was asked for.
-    Asked { token: Option<PageToken>, failures: u32 },
+    Asked { token: Option<PageToken>, tries: Tries },
     /// There are no more pages, or listing was given up.
     Ended,
-}
-
-impl RetrySpec {
-    /// Whether a call that has failed so often may be tried again.
-    pub(crate) fn allows(&self, kind: CallErrorKind, failures: u32) -> bool {
-        match kind {
-            CallErrorKind::Throttled => failures < self.max_throttled,
-            CallErrorKind::Transient => failures < self.max_attempts,
-            CallErrorKind::Permanent => false,
-        }
-    }
 }
 
 pub(super) fn starter(((workflow_type, parent), seen): (&(String, Option<String>), &u64)) -> Starter {
@@ -102,7 +90,7 @@ impl Window {
             row,
             first_run_id,
             call: Call::Stop,
-            failures: 0,
+            tries: Tries::default(),
             describes: 0,
             charged: false,
             ambiguous: false,
@@ -115,7 +103,8 @@ impl Window {
         if !target.row.descends {
             self.seen.note(&target.row);
         }
-        self.buffer.push(target);
+        let known_parents = self.spec.settings.buffer_rows.max(1).saturating_mul(2);
+        self.buffer.push(target, known_parents);
     }
 
     fn note_starter(&mut self, row: &Row) {
@@ -160,12 +149,14 @@ impl Window {
 
     /// The page to ask for now, if any.
     pub(super) fn list_step(&mut self, now_ms: u64) -> Option<Option<PageToken>> {
-        let full = self.buffer.len() >= self.spec.settings.buffer_rows.max(1);
+        // What waits for another try is held as well.
+        let held = self.buffer.len().saturating_add(self.retries.len());
+        let full = held >= self.spec.settings.buffer_rows.max(1);
         self.overflowed |= full;
         let Listing::Ready {
             token,
             not_before_ms,
-            failures,
+            tries,
         } = &mut self.listing
         else {
             return None;
@@ -176,7 +167,7 @@ impl Window {
         let token = token.take();
         self.listing = Listing::Asked {
             token: token.clone(),
-            failures: *failures,
+            tries: *tries,
         };
         Some(token)
     }
@@ -276,11 +267,8 @@ impl Window {
     /// Tries a failed call again later, or settles the target as failed.
     pub(super) fn retry(&mut self, now_ms: u64, slot: Slot, mut target: Target, error: CallError) {
         self.count_error(error.kind);
-        target.failures += 1;
-        let retry = &self.spec.settings.retry;
-        if retry.allows(error.kind, target.failures) {
-            let at_ms = now_ms.saturating_add(retry.delay_ms(target.failures));
-            self.retries.insert((at_ms, slot), target);
+        if let Some(delay_ms) = target.tries.failed(error.kind, &self.spec.settings.retry) {
+            self.retries.insert((now_ms.saturating_add(delay_ms), slot), target);
         } else {
             self.refund(&mut target);
             self.settle(target, TargetResult::Failed { reason: error.reason });

@@ -38,8 +38,11 @@ impl Queue {
         self.heads.contains_key(&key) || self.leaves.contains_key(&key)
     }
 
-    pub(super) fn push(&mut self, target: Target) {
-        if let Some(parent) = &target.row.parent_workflow_id {
+    /// Takes one in. Of the parents so many are known; there are more only when the listing is longer than the buffer, and
+    /// then the order holds within the buffer only.
+    pub(super) fn push(&mut self, target: Target, known_parents: usize) {
+        let parent = target.row.parent_workflow_id.as_ref();
+        if let Some(parent) = parent.filter(|_| self.parents.len() < known_parents) {
             self.parents.insert(parent.clone());
         }
         self.heads

@@ -1,8 +1,16 @@
 //! What can be asked of the model: lists and counts of its index, stops, Describes, and the server's own batch.
 
-use super::{BATCH_EVERY_MS, Chain, Entry, Happens, Server};
+use super::{BATCH_EVERY_MS, Chain, Happens, Server, index::RowKey};
 use crate::message::{PassKind, StartRange};
 use crate::row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
+
+/// Pages in a hundred that begin with the last row of the one before.
+const DUPLICATE_PERCENT: u64 = 10;
+/// Of the pages whose rows come in any order, those in a hundred whose last row is shifted out of the listing. Not all: what
+/// no listing ever shows cannot be stopped, and a residue that names it is the truth.
+const SHIFTED_PERCENT: u64 = 25;
+/// Looks in a row that may be blind.
+const BLIND_LOOKS: u32 = 2;
 
 /// What a call meets on its way.
 enum Way {
@@ -11,79 +19,57 @@ enum Way {
     Fails(CallError),
 }
 
+/// Which page is listed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sim) struct Page<'a> {
+    pub(in crate::sim) kind: PassKind,
+    pub(in crate::sim) range: StartRange,
+    pub(in crate::sim) rows: usize,
+    pub(in crate::sim) token: Option<&'a PageToken>,
+    pub(in crate::sim) is_look: bool,
+}
+
+fn error(kind: CallErrorKind, reason: &str) -> CallError {
+    let reason = reason.to_owned();
+    CallError { kind, reason }
+}
+
+fn below(token: &PageToken) -> Option<RowKey> {
+    let (start, number) = token.0.split_at_checked(8)?;
+    Some((
+        u64::from_be_bytes(start.try_into().ok()?),
+        u64::from_be_bytes(number.try_into().ok()?),
+    ))
+}
+
 impl Server {
-    fn row(&self, chain: usize, run: u64, start_ms: u64) -> Row {
-        let Chain {
-            workflow_id,
-            tag,
-            parent,
-            ..
-        } = &self.chains[chain];
-        let parent = parent.map(|parent| self.chains[parent].workflow_id.clone());
-        Row {
-            workflow_id: workflow_id.clone(),
-            run_id: format!("{chain}/{run}"),
-            workflow_type: workflow_id.split(['-', '.']).next().unwrap_or_default().to_owned(),
-            start_ms,
-            root_workflow_id: workflow_id.split('.').next().unwrap_or_default().to_owned(),
-            parent_workflow_id: parent,
-            workload_id: tag.map(str::to_owned),
-            ..Row::default()
-        }
-    }
-
-    /// What the index shows as open in the target, newest first. The filter lets some strangers through, as a filter
-    /// that somebody else wrote may.
-    fn visible(&self, kind: PassKind, range: StartRange) -> Vec<(usize, &Entry)> {
-        let wanted = |entry: &Entry| {
-            let shown = entry.visible_ms <= self.now_ms && entry.hidden_ms.is_none_or(|at| at > self.now_ms);
-            let kind = match kind {
-                PassKind::Roots => self.chains[entry.chain].parent.is_none(),
-                PassKind::Open => true,
-                PassKind::NewSince(at_ms) => entry.start_ms >= at_ms,
-            };
-            let from = range.from_ms.is_none_or(|at| entry.start_ms >= at);
-            shown && kind && from && range.to_ms.is_none_or(|at| entry.start_ms < at)
-        };
-        let mut rows: Vec<_> = self
-            .index
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| wanted(entry))
-            .collect();
-        rows.sort_by_key(|(at, entry)| std::cmp::Reverse((entry.start_ms, *at)));
-        rows
-    }
-
     pub(in crate::sim) fn count(&mut self, kind: PassKind, range: StartRange) -> u64 {
         self.calls += 1;
         let rows = self
-            .visible(kind, range)
-            .into_iter()
+            .visible(kind, range, None)
             .filter(|(_, entry)| self.in_scope(entry.chain))
             .count();
         u64::try_from(rows).unwrap_or(u64::MAX)
     }
 
     /// One page, and where to go on. A page begins with the last row of the one before, now and then.
-    pub(in crate::sim) fn list(
-        &mut self,
-        kind: PassKind,
-        range: StartRange,
-        page: usize,
-        token: Option<&PageToken>,
-        is_look: bool,
-    ) -> Result<(Vec<Row>, Option<PageToken>), CallError> {
+    pub(in crate::sim) fn list(&mut self, page: Page<'_>) -> Result<(Vec<Row>, Option<PageToken>), CallError> {
         self.calls += 1;
-        if let Way::ReplyLost | Way::Fails(_) = self.way() {
-            return Err(CallError {
-                kind: CallErrorKind::Transient,
-                reason: "listing failed".to_owned(),
-            });
+        let Page {
+            kind,
+            range,
+            token,
+            is_look,
+            ..
+        } = page;
+        match self.way(true) {
+            Way::Fails(error) => return Err(error),
+            Way::ReplyLost => return Err(error(CallErrorKind::Transient, "listing failed")),
+            Way::Clear => {}
         }
         let mut blind = self.chance.percent(self.scenario.blind_percent);
         if is_look && token.is_none() {
-            blind &= self.blind_looks < 2;
+            blind &= self.blind_looks < BLIND_LOOKS;
             self.blind_looks = if blind { self.blind_looks + 1 } else { 0 };
         } else if is_look {
             blind = false;
@@ -91,63 +77,53 @@ impl Server {
         if blind && token.is_none() && (is_look || self.chance.percent(50)) {
             return Ok((Vec::new(), None));
         }
-        let mut from: Option<(u64, u64)> = token.and_then(|token| {
-            let (start, at) = token.0.split_at_checked(8)?;
-            Some((
-                u64::from_be_bytes(start.try_into().ok()?),
-                u64::from_be_bytes(at.try_into().ok()?),
-            ))
-        });
-        if self.chance.percent(10) {
-            from = from.map(|(start, at)| (start, at + 1));
+        let mut from = token.and_then(below);
+        if self.chance.percent(DUPLICATE_PERCENT) {
+            from = from.map(|(start_ms, number)| (start_ms, number + 1));
         }
-        let rest: Vec<(u64, u64, Row)> = self
-            .visible(kind, range)
-            .into_iter()
-            .map(|(at, entry)| {
-                (
-                    entry.start_ms,
-                    at as u64,
-                    self.row(entry.chain, entry.run, entry.start_ms),
-                )
-            })
-            .filter(|(start, at, _)| from.is_none_or(|from| (*start, *at) < from))
-            .collect();
-        let next = rest
-            .get(page.saturating_sub(1))
-            .filter(|_| rest.len() > page)
-            .map(|(start, at, _)| PageToken([start.to_be_bytes(), at.to_be_bytes()].concat()));
-        let mut rows: Vec<Row> = rest.into_iter().take(page).map(|(_, _, row)| row).collect();
+        let size = page.rows.min(self.scenario.page_rows).max(1);
+        let mut found: Vec<_> = self.visible(kind, range, from).take(size + 1).collect();
+        let more = found.len() > size;
+        let reordered = self.chance.percent(self.scenario.reorder_percent);
+        let next = found.get(size - 1).filter(|_| more).map(|(key, _)| token_below(*key));
+        if reordered && !is_look && more && self.chance.percent(SHIFTED_PERCENT) {
+            // The row that was to begin the next page comes now, and again then; the one before it comes in neither.
+            found.swap(size - 1, size);
+        }
+        found.truncate(size);
+        if reordered {
+            self.chance.shuffle(&mut found);
+        }
         if blind {
-            rows.retain(|_| self.chance.percent(70));
+            found.retain(|_| self.chance.percent(70));
         }
-        Ok((rows, next))
+        let rows = found.into_iter().map(|(key, entry)| self.listed_row(key, entry));
+        Ok((rows.collect(), next))
     }
 
-    fn way(&mut self) -> Way {
-        let error = self.scenario.error_percent;
+    fn way(&mut self, is_list: bool) -> Way {
+        let error_percent = self.scenario.error_percent;
         let dice = self.chance.below(100);
-        if dice < error {
-            Way::Fails(CallError {
-                kind: CallErrorKind::Throttled,
-                reason: "throttled".to_owned(),
-            })
-        } else if dice < 2 * error {
-            Way::Fails(CallError {
-                kind: CallErrorKind::Transient,
-                reason: "unavailable".to_owned(),
-            })
-        } else if dice < 3 * error {
+        if !self.load.admits(self.now_ms, is_list) || dice < error_percent {
+            Way::Fails(error(CallErrorKind::Throttled, "throttled"))
+        } else if dice < 2 * error_percent {
+            Way::Fails(error(CallErrorKind::Transient, "unavailable"))
+        } else if dice < 3 * error_percent {
             Way::ReplyLost
         } else {
             Way::Clear
         }
     }
 
-    /// A stop, aimed at a chain, or at one run when `by_run` (which is the mutation).
+    /// How long a call takes that is made now, in milliseconds.
+    pub(in crate::sim) fn latency_ms(&mut self) -> u64 {
+        self.load.latency_ms(self.now_ms, &mut self.chance)
+    }
+
+    /// A stop, aimed at a chain, or at one run when `by_run` (which is a mutation).
     pub(in crate::sim) fn stop(&mut self, pin: &Pin, by_run: bool) -> StopReply {
         self.calls += 1;
-        let lost = match self.way() {
+        let lost = match self.way(false) {
             Way::Fails(error) => return StopReply::Error(error),
             Way::ReplyLost => true,
             Way::Clear => false,
@@ -155,10 +131,7 @@ impl Server {
         let reply = self.stop_now(pin, by_run);
         if lost {
             self.lost_replies += 1;
-            return StopReply::Error(CallError {
-                kind: CallErrorKind::Transient,
-                reason: "reply lost".to_owned(),
-            });
+            return StopReply::Error(error(CallErrorKind::Transient, "reply lost"));
         }
         reply
     }
@@ -170,19 +143,14 @@ impl Server {
         let Chain {
             runs, open, forbidden, ..
         } = self.chains[chain];
-        let aimed = pin.first_run_id == format!("{chain}/{}", if by_run { runs } else { 0 });
-        if by_run && !aimed && pin.first_run_id.starts_with(&format!("{chain}/")) {
-            return StopReply::AlreadyCompleted;
-        }
-        if !aimed {
-            return StopReply::NotFound;
+        let aimed = run_of(&pin.first_run_id).filter(|(of, _)| *of == chain);
+        match aimed {
+            Some((_, run)) if by_run && run != runs => return StopReply::AlreadyCompleted,
+            Some((_, run)) if by_run || run == 0 => {}
+            _ => return StopReply::NotFound,
         }
         if forbidden {
-            let reason = "permission denied".to_owned();
-            return StopReply::Error(CallError {
-                kind: CallErrorKind::Permanent,
-                reason,
-            });
+            return StopReply::Error(error(CallErrorKind::Permanent, "permission denied"));
         }
         if !open {
             return StopReply::AlreadyCompleted;
@@ -194,25 +162,22 @@ impl Server {
 
     /// Describes the current run of a workflow id.
     pub(in crate::sim) fn describe(&mut self, workflow_id: &str) -> DescribeReply {
-        let current = self
-            .current
-            .get(workflow_id)
-            .map(|chain| (*chain, self.chains[*chain].runs));
+        let current = self.current.get(workflow_id);
+        let current = current.map(|chain| (*chain, self.chains[*chain].runs));
         self.describe_run(current)
     }
 
     /// Describes the run that was listed, whose chain may have gone on.
     pub(in crate::sim) fn describe_listed(&mut self, run_id: &str) -> DescribeReply {
-        let listed = run_id
-            .split_once('/')
-            .and_then(|(chain, run)| Some((chain.parse().ok()?, run.parse().ok()?)));
-        self.describe_run(listed)
+        self.describe_run(run_of(run_id))
     }
 
     fn describe_run(&mut self, asked: Option<(usize, u64)>) -> DescribeReply {
         self.calls += 1;
-        if let Way::Fails(error) = self.way() {
-            return DescribeReply::Error(error);
+        match self.way(false) {
+            Way::Fails(error) => return DescribeReply::Error(error),
+            Way::ReplyLost => return DescribeReply::Error(error(CallErrorKind::Transient, "reply lost")),
+            Way::Clear => {}
         }
         let Some((chain, run)) = asked else {
             return DescribeReply::Absent;
@@ -236,11 +201,8 @@ impl Server {
             from_ms: None,
             to_ms: Some(fence_ms),
         };
-        let found: Vec<usize> = self
-            .visible(PassKind::Open, range)
-            .into_iter()
-            .map(|(_, entry)| entry.chain)
-            .collect();
+        let visible = self.visible(PassKind::Open, range, None);
+        let found: Vec<usize> = visible.map(|(_, entry)| entry.chain).collect();
         let mut delay_ms = 0;
         self.batch_stopped = Some(0);
         for chain in found {
@@ -259,8 +221,6 @@ impl Server {
     /// How many it had stopped; nothing when there is none.
     pub(in crate::sim) fn stop_batch(&mut self) -> Option<u64> {
         self.batch_left.clear();
-        self.agenda
-            .retain(|_, happens| !matches!(happens, Happens::BatchStops(_)));
         self.batch_stopped
     }
 
@@ -268,12 +228,27 @@ impl Server {
         self.batch_stopped.unwrap_or_default()
     }
 
+    pub(in crate::sim) fn batch_left(&self) -> u64 {
+        u64::try_from(self.batch_left.len()).unwrap_or(u64::MAX)
+    }
+
     /// Whether a call is refused, and whether its reply is lost.
     pub(in crate::sim) fn meets_errors(&mut self) -> (bool, bool) {
-        match self.way() {
+        match self.way(false) {
             Way::Fails(_) => (true, false),
             Way::ReplyLost => (false, true),
             Way::Clear => (false, false),
         }
     }
+}
+
+/// Where a listing goes on that ended with this row.
+fn token_below((start_ms, number): RowKey) -> PageToken {
+    PageToken([start_ms.to_be_bytes(), number.to_be_bytes()].concat())
+}
+
+/// Chain and run that a run id names.
+fn run_of(run_id: &str) -> Option<(usize, u64)> {
+    let (chain, run) = run_id.split_once('/')?;
+    Some((chain.parse().ok()?, run.parse().ok()?))
 }
