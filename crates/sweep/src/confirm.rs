@@ -74,6 +74,13 @@ pub struct Confirm {
     /// The look being made: its first page's time and the rows of it so far. Unset between looks.
     look: Option<Look>,
     token: Option<PageToken>,
+    /// Whether the look is read from the start again, up to a row that it began with: what a chain became while a look of several
+    /// pages was read (its old run gone from a later page, its new one above the first) would be seen by neither.
+    rereading: bool,
+    /// Pages of the look so far, the runs on its first, and those of its runs that are in scope.
+    pages: u32,
+    first_page: BTreeSet<String>,
+    shown: BTreeSet<String>,
     /// Whether pages of more than one row are asked for.
     full_pages: bool,
     to_describe: VecDeque<Described>,
@@ -106,6 +113,10 @@ impl Confirm {
             turn: Turn::default(),
             look: None,
             token: None,
+            rereading: false,
+            pages: 0,
+            first_page: BTreeSet::new(),
+            shown: BTreeSet::new(),
             full_pages: false,
             to_describe: VecDeque::new(),
             in_flight: BTreeMap::new(),
@@ -198,12 +209,24 @@ impl Confirm {
         self.turn.tries = Tries::default();
         if self.look.is_none() {
             self.stale.clear();
+            self.shown.clear();
+            self.rereading = false;
+            self.pages = 0;
+            self.first_page = rows.iter().map(|row| row.run_id.clone()).collect();
         }
+        self.pages = self.pages.saturating_add(1);
+        let Some(next) = self.goes_on(&rows, next) else {
+            return self.discard_look(now_ms);
+        };
         let look = self.look.get_or_insert(Look {
             at_ms,
             ..Look::default()
         });
         for row in rows.into_iter().filter(|row| self.spec.scope.admits(row)) {
+            // What is read again counts once.
+            if !self.shown.insert(row.run_id.clone()) {
+                continue;
+            }
             look.open_seen += 1;
             if self.closed.contains(&row.run_id) {
                 look.stale += 1;
@@ -223,6 +246,31 @@ impl Confirm {
         self.token = next;
         self.turn.not_before_ms = now_ms;
         self.end_look(now_ms);
+    }
+
+    /// Where the look goes on after these rows: at a token, from the start again (`rereading`), or nowhere, so that it ends. Unset: what
+    /// it began with is not met again, so that it cannot be told what came above it meanwhile.
+    fn goes_on(&mut self, rows: &[Row], next: Option<PageToken>) -> Option<Option<PageToken>> {
+        if !self.rereading {
+            self.rereading = next.is_none() && self.pages > 1;
+            return Some(next);
+        }
+        let met = if self.first_page.is_empty() {
+            rows.is_empty() || next.is_none()
+        } else {
+            rows.iter().any(|row| self.first_page.contains(&row.run_id))
+        };
+        self.rereading = !met;
+        (met || next.is_some()).then_some(next.filter(|_| !met))
+    }
+
+    /// A look that proves nothing: neither it nor those before it count for a run of empty ones.
+    fn discard_look(&mut self, now_ms: u64) {
+        self.look = None;
+        self.token = None;
+        self.to_describe.clear();
+        self.looks.clear();
+        self.turn.not_before_ms = now_ms.saturating_add(SHORTEST_PAUSE_MS);
     }
 
     /// A page could not be listed.
@@ -284,7 +332,8 @@ impl Confirm {
 
     /// Ends a look once it is listed to its end and all it showed is described.
     fn end_look(&mut self, now_ms: u64) {
-        let open_ended = self.token.is_some() || !self.to_describe.is_empty() || !self.in_flight.is_empty();
+        let open_ended =
+            self.rereading || self.token.is_some() || !self.to_describe.is_empty() || !self.in_flight.is_empty();
         let Some(look) = self.look.take_if(|_| !open_ended) else {
             return;
         };

@@ -144,6 +144,8 @@ fn a_look_goes_on_over_all_pages() {
     );
     confirm.on_look(0, 0, vec![row("b")], None);
     describe(&mut confirm, 0, DescribeReply::Absent);
+    // From the start again, up to a row of its first page.
+    page(&mut confirm, 0, vec![row("a")], Some(1));
     assert_eq!(
         confirm.looks,
         [Look {
@@ -248,4 +250,74 @@ fn a_descendant_is_alive_only_as_the_child_of_the_same_parent() {
         let confirmed = confirm.result(false, false);
         assert_eq!(confirmed.alive, alive, "{parent}");
     }
+}
+
+/// A page of a look that is read in several; true when another is asked for.
+fn page(confirm: &mut Confirm, now_ms: u64, rows: Vec<Row>, next: Option<u8>) {
+    match confirm.next(now_ms) {
+        ConfirmStep::Look { .. } => confirm.on_look(now_ms, now_ms, rows, next.map(|n| PageToken(vec![n]))),
+        other => panic!("expected a look, got {other:?}"),
+    }
+}
+
+fn tagged() -> Confirm {
+    let scope = crate::row::Scope {
+        workload_id: Some("1".to_owned()),
+        ..crate::row::Scope::default()
+    };
+    let mut confirm = Confirm::new(ConfirmSpec {
+        scope,
+        ..ConfirmSpec::default()
+    });
+    assert_eq!(confirm.next(0), ConfirmStep::MeasureLag);
+    confirm.on_lag(0, 100);
+    confirm
+}
+
+#[test]
+fn a_look_of_several_pages_ends_where_it_began() {
+    // Strangers fill the first page; while the second is read, a chain's old run goes from it and its new one comes above.
+    let mut confirm = tagged();
+    page(&mut confirm, 0, vec![row("stranger")], Some(1));
+    page(&mut confirm, 1, vec![], None);
+    let renewed = Row {
+        workload_id: Some("1".to_owned()),
+        ..row("renewed")
+    };
+    page(&mut confirm, 2, vec![renewed.clone(), row("stranger")], Some(1));
+    let open = DescribeReply::Open {
+        row: renewed,
+        first_run_id: "first".to_owned(),
+    };
+    describe(&mut confirm, 3, open);
+    assert_eq!(done(&mut confirm, 4).alive, 1);
+}
+
+#[test]
+fn a_look_that_does_not_meet_its_beginning_again_proves_nothing() {
+    let mut confirm = tagged();
+    let first = look(&mut confirm, 0, vec![]);
+    let second = look(&mut confirm, first, vec![]);
+    let ConfirmStep::Wait { until_ms: Some(at_ms) } = confirm.next(second) else {
+        panic!("no pause")
+    };
+    page(&mut confirm, at_ms, vec![row("stranger")], Some(1));
+    page(&mut confirm, at_ms, vec![], None);
+    page(&mut confirm, at_ms, vec![], None);
+    let mut now_ms = at_ms;
+    for _ in 0..3 {
+        assert!(!matches!(confirm.next(now_ms), ConfirmStep::Done(_)));
+        now_ms = look(&mut confirm, now_ms, vec![]);
+    }
+    assert!(done(&mut confirm, now_ms).zero);
+}
+
+#[test]
+fn a_look_whose_first_page_is_empty_is_read_again_too() {
+    let mut confirm = tagged();
+    // What matches, then what descends: two pages at least.
+    page(&mut confirm, 0, vec![], Some(1));
+    page(&mut confirm, 0, vec![], None);
+    page(&mut confirm, 0, vec![], Some(1));
+    assert!(matches!(confirm.next(0), ConfirmStep::Wait { until_ms: Some(_) }));
 }

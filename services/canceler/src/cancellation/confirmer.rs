@@ -21,10 +21,9 @@ const BEAT: Duration = Duration::from_millis(500);
 /// An answer that came in.
 enum Answer {
     Lag(Result<u64, CallError>),
-    /// When it was asked for, whether it is the look's first page, and what came.
+    /// When it was asked for, and what came.
     Look {
         asked_ms: u64,
-        first: bool,
         page: Result<Page, Status>,
     },
     Describe(Slot, DescribeReply),
@@ -49,9 +48,6 @@ pub(crate) async fn run(
     let mut calls: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut first_empty_ms = None;
-    // The look being made, as long as it has shown nothing.
-    let mut empty_since_ms = None;
     let mut open = None;
     loop {
         let wait = loop {
@@ -63,18 +59,19 @@ pub(crate) async fn run(
                 }
                 ConfirmStep::Look { page_size, token } => {
                     let size = i32::try_from(page_size).unwrap_or(1_000);
-                    let (asked_ms, first) = (clock.now_ms(), token.is_none());
+                    let asked_ms = clock.now_ms();
                     let page = listing.page(size, token);
-                    calls.push(page.map(move |page| Answer::Look { asked_ms, first, page }).boxed());
+                    calls.push(page.map(move |page| Answer::Look { asked_ms, page }).boxed());
                 }
                 ConfirmStep::Describe { slot, workflow_id } => {
                     calls.push(async move { Answer::Describe(slot, main.describe_current(workflow_id).await) }.boxed());
                 }
                 ConfirmStep::Wait { until_ms } => break until_ms.map(|until| clock.until(until)),
                 ConfirmStep::Done(confirmed) => {
+                    let first_empty = confirmed.looks.iter().find(|look| look.is_empty());
                     return Ok(ConfirmOutput {
+                        first_empty_ms: first_empty.map(|look| look.at_ms),
                         confirmed,
-                        first_empty_ms,
                     });
                 }
             }
@@ -86,14 +83,7 @@ pub(crate) async fn run(
                 match answer {
                     Answer::Lag(Ok(lag_ms)) => confirm.on_lag(now_ms, lag_ms),
                     Answer::Lag(Err(error)) => confirm.on_lag_error(now_ms, error),
-                    Answer::Look { asked_ms, first, page: Ok(page) } => {
-                        if first {
-                            empty_since_ms = Some(asked_ms);
-                        }
-                        empty_since_ms = empty_since_ms.filter(|_| page.rows.is_empty());
-                        if page.next.is_none() {
-                            first_empty_ms = first_empty_ms.or(empty_since_ms);
-                        }
+                    Answer::Look { asked_ms, page: Ok(page) } => {
                         open = u64::try_from(page.rows.len()).ok();
                         confirm.on_look(now_ms, asked_ms, page.rows, page.next);
                     }
