@@ -11,6 +11,7 @@
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`] | caps, deadlines, exclusions |
+//! | [`failures`] | stops that fail for good, each listed |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
@@ -32,6 +33,7 @@ mod config;
 mod contract;
 mod details;
 mod drain;
+mod failures;
 mod guards;
 mod harness;
 mod killed;
@@ -41,6 +43,7 @@ mod outside;
 mod payloads;
 mod poll;
 mod reflection;
+mod refusing;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;

@@ -180,8 +180,22 @@ pub fn preview_lines(preview: &PreviewCancellationResponse) -> Vec<String> {
     lines
 }
 
-fn stop_failure_json(failure: &StopFailure) -> Value {
-    json!({ "execution": failure.execution.as_ref().map(execution_json), "error": failure.error })
+/// A failed stop as JSON.
+#[must_use]
+pub fn stop_failure_json(failure: &StopFailure) -> Value {
+    json!({
+        "execution": failure.execution.as_ref().map(execution_json),
+        "error": failure.error,
+        "pass": failure.pass,
+        "attempt": failure.attempt,
+    })
+}
+
+/// A failed stop in one line.
+#[must_use]
+pub fn stop_failure_line(failure: &StopFailure) -> String {
+    let execution = failure.execution.as_ref().map(execution_line).unwrap_or_default();
+    format!("pass {:<3} {execution}: {}", failure.pass, failure.error)
 }
 
 /// A receipt as JSON, whole.
@@ -195,7 +209,9 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         |residual| json!({ "execution": residual.execution.as_ref().map(execution_json), "state": residual.state }),
     );
     let journal = receipt.journal.iter();
-    let journal = journal.map(|chunk| json!({ "key": chunk.key, "sha256": chunk.sha256, "outcomes": chunk.outcomes }));
+    let journal = journal.map(
+        |chunk| json!({ "key": chunk.key, "sha256": chunk.sha256, "outcomes": chunk.outcomes, "failed": chunk.failed }),
+    );
     json!({
         "cancellation_id": receipt.cancellation_id,
         "verdict": verdict_name(receipt.verdict()),

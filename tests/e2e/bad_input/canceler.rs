@@ -3,8 +3,8 @@
 use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
 use crate::cancel::{millis, workload};
 use quell_api::canceler::v1::{
-    CancellationSpec, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, PreviewCancellationRequest,
-    StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
+    CancellationSpec, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, ListFailuresRequest,
+    PreviewCancellationRequest, StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
     cancellation_service_client::CancellationServiceClient,
 };
 
@@ -76,6 +76,7 @@ pub(super) fn cancellations(table: &mut Table, mark: &str) {
             },
         );
     }
+    failures(table, mark);
     for (what, page_size, page_token, field) in bad_pages() {
         let request = ListCancellationsRequest { page_size, page_token };
         table.line(
@@ -90,6 +91,45 @@ pub(super) fn cancellations(table: &mut Table, mark: &str) {
             },
         );
     }
+}
+
+fn failures(table: &mut Table, mark: &str) {
+    let mut line = |what: &str, fields: &[&str], request: ListFailuresRequest| {
+        let rpc = "quell.canceler.v1.CancellationService/ListFailures";
+        table.line(rpc, what, fields, |to| async {
+            CancellationServiceClient::new(to.canceler)
+                .list_failures(request)
+                .await
+                .map(drop)
+        });
+    };
+    let good = ListFailuresRequest {
+        cancellation_id: mark.to_owned(),
+        ..Default::default()
+    };
+    for (what, cancellation_id) in bad_ids() {
+        let request = ListFailuresRequest {
+            cancellation_id,
+            pass: -1,
+            ..Default::default()
+        };
+        line(what, &["cancellation_id", "pass"], request);
+    }
+    for (what, page_size, page_token, field) in bad_pages() {
+        let request = ListFailuresRequest {
+            page_size,
+            page_token,
+            ..good.clone()
+        };
+        line(what, &[field], request);
+    }
+    // One that we gave, but for a list of cancellations.
+    let page_token = "4834945f7b2274223a317d".to_owned();
+    line(
+        "a page token of another list",
+        &["page_token"],
+        ListFailuresRequest { page_token, ..good },
+    );
 }
 
 fn preview(table: &mut Table, mark: &str) {

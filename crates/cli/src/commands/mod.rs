@@ -4,6 +4,7 @@ mod cancellation;
 mod demo;
 mod dev;
 mod doctor;
+mod failures;
 mod snowball;
 mod stop;
 mod target;
@@ -59,6 +60,8 @@ enum Command {
     List(cancellation::ListArgs),
     /// Prints the receipt of an ended cancellation.
     Receipt(cancellation::ReceiptArgs),
+    /// Lists every stop of a cancellation that failed for good, while it runs and afterwards.
+    Failures(failures::FailuresArgs),
 }
 
 /// Runs a command and gives its exit code.
@@ -81,6 +84,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Abort(args) => cancellation::abort(ui, &addresses, args).await,
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
         Command::Receipt(args) => cancellation::receipt(ui, &addresses, args).await,
+        Command::Failures(args) => failures::run(ui, &addresses, args).await,
     };
     outcome.unwrap_or_else(|failure| fail(ui, &failure))
 }

@@ -15,6 +15,7 @@ use tonic_types::FieldViolation;
 use super::{
     budget::Budget,
     convert::count,
+    failures::{self, Wanted},
     namespace::Namespace,
     page_token, preview,
     spec::{Spec, TargetSpec},
@@ -283,45 +284,33 @@ impl CancellationService for CancellationApi {
             receipt: Some(receipt.to_proto()),
         }))
     }
+
+    async fn list_failures(
+        &self,
+        request: Request<pb::ListFailuresRequest>,
+    ) -> Result<Response<pb::ListFailuresResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        check.required_id("cancellation_id", &request.cancellation_id);
+        let size = check.page_size("page_size", request.page_size);
+        let pass = u32::try_from(request.pass).unwrap_or_else(|_| {
+            check.reject("pass", "must be a pass, from 1, or 0 for all");
+            0
+        });
+        let id = &request.cancellation_id;
+        let size = usize::try_from(size).unwrap_or(0);
+        let wanted = Wanted::new(id, pass, &request.page_token, size).unwrap_or_else(|| {
+            let text = "is not one that this service gave for this cancellation and pass";
+            check.reject("page_token", text);
+            Wanted::default()
+        });
+        let wanted = check.finish(wanted).map_err(Error::InvalidArgument)?;
+        let chunks = store::journal(&self.mesh.canceler, &self.mesh.payloads, id).await?;
+        Ok(Response::new(
+            failures::page(&self.mesh.payloads, &chunks, &wanted).await?,
+        ))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_query_is_the_callers_only_when_the_caller_wrote_it() {
-        let refused = || Status::invalid_argument("invalid query: column name 'X' is not defined");
-        match query_error("spec.target", &TargetSpec::Query("X = 1".into()), refused()) {
-            Error::InvalidArgument(violations) => {
-                assert_eq!(violations[0].field, "spec.target.query");
-                assert!(violations[0].description.contains("column name 'X'"));
-            }
-            other => panic!("{other:?}"),
-        }
-        let error = query_error("spec.target", &TargetSpec::WorkloadId("1".into()), refused());
-        assert_eq!(error.reason(), Reason::SearchAttributeMissing);
-        let error = query_error(
-            "spec.target",
-            &TargetSpec::WorkloadId("1".into()),
-            Status::unavailable("x"),
-        );
-        assert_eq!(error.reason(), Reason::TemporalUnreachable);
-    }
-
-    #[test]
-    fn a_request_id_means_one_spec() {
-        let mut first = View {
-            id: "r".into(),
-            ..View::default()
-        };
-        first.about.matched = 3;
-        let same = repeated(&first, &Spec::default()).unwrap();
-        assert_eq!((same.cancellation_id.as_str(), same.matched), ("r", 3));
-        let other = Spec {
-            target: TargetSpec::WorkloadId("2".into()),
-            ..Spec::default()
-        };
-        assert_eq!(repeated(&first, &other).unwrap_err().reason(), Reason::RequestIdReused);
-    }
-}
+mod tests;

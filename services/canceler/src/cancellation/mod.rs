@@ -11,6 +11,7 @@
 //! | [`fence`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
 //! | [`namespace`], [`query`], [`status`], [`budget`] | calls of the main namespace |
 //! | [`journal`], [`receipt`] | what remains |
+//! | [`failures`] | every failed stop, out of the journal |
 //! | [`messages`], [`convert`] | what passes between them |
 
 mod activities;
@@ -22,6 +23,7 @@ mod commands;
 mod conclude;
 mod confirmer;
 mod convert;
+mod failures;
 mod fence;
 mod journal;
 mod messages;

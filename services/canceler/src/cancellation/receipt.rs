@@ -49,6 +49,9 @@ pub struct JournalChunk {
     pub sha256: String,
     /// Outcomes in it.
     pub outcomes: u64,
+    /// Of those, failed stops; unset where older code wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
 }
 
 impl Receipt {
@@ -111,6 +114,7 @@ impl Receipt {
                 .map(|failure| pb::Failure {
                     execution: Some(reference(&failure.workflow_id, &failure.run_id)),
                     error: failure.reason.clone(),
+                    ..pb::Failure::default()
                 })
                 .collect(),
             looks: outcome
@@ -134,6 +138,7 @@ impl Receipt {
                     key: chunk.key.clone(),
                     sha256: chunk.sha256.clone(),
                     outcomes: count(chunk.outcomes),
+                    failed: chunk.failed.map(count),
                 })
                 .collect(),
             time_to_first_zero: self

@@ -1,7 +1,7 @@
 //! Cancellations as workflows of the canceler namespace: started, found, listed, told to stop, and their receipts.
 
 use quell_api::{ids::cancellation_workflow, target::Filter};
-use quell_mesh::{Error, NamespaceClient, Reason, error::from_temporal, no_retry};
+use quell_mesh::{Error, NamespaceClient, PayloadStore, Reason, error::from_temporal, no_retry};
 use temporalio_client::{
     WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
     WorkflowStartOptions,
@@ -15,6 +15,7 @@ use temporalio_common::{
 };
 
 use super::{
+    journal::{self, Chunk},
     messages::{About, CancelInput, MEMO_ABOUT},
     receipt::Receipt,
     spec::Spec,
@@ -127,6 +128,26 @@ pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Rece
         }
         Err(error) => Err(Error::from(error).named(KIND, id)),
     }
+}
+
+/// The chunks of a journal: as the receipt names them, or as the payload store has them where there is no receipt (yet).
+pub(crate) async fn journal(
+    canceler: &NamespaceClient,
+    payloads: &PayloadStore,
+    id: &str,
+) -> Result<Vec<Chunk>, Error> {
+    // Also tells an id that is none.
+    let ended = View::read(canceler, id).await?.ended;
+    let receipt = if ended {
+        match receipt(canceler, id).await {
+            Ok(receipt) => Some(receipt),
+            Err(Error::FailedPrecondition { .. }) => None,
+            Err(error) => return Err(error),
+        }
+    } else {
+        None
+    };
+    journal::chunks(payloads, id, receipt).await
 }
 
 /// A page of cancellations, newest first, and where to go on (empty after the last page).

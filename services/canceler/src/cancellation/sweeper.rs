@@ -26,7 +26,7 @@ use tonic::Status;
 
 use super::{
     convert::Clock,
-    journal::Journal,
+    journal::{ChunkName, Journal},
     messages::{Beat, WindowInput, WindowOutput},
     namespace::{Namespace, Page},
     query,
@@ -75,11 +75,13 @@ impl Sweeper<'_> {
                 "window goes on after an attempt that was lost"
             );
         }
-        let prefix = format!(
-            "journal/{}/p{}-w{}-a{attempt}",
-            input.task.cancellation_id, input.pass, input.window
-        );
-        let mut journal = Journal::new(self.payloads.clone(), prefix);
+        let first_chunk = ChunkName {
+            pass: input.pass,
+            window: input.window,
+            attempt,
+            number: 0,
+        };
+        let mut journal = Journal::new(self.payloads.clone(), input.task.cancellation_id.clone(), first_chunk);
         let mut window = Window::resume(input.spec.clone(), before.checkpoint);
         let query = query::window(&input.task.filter, input.kind, input.range);
         let page_size = i32::try_from(input.spec.settings.page_size).unwrap_or(1_000);
