@@ -11,7 +11,7 @@
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`] | caps, deadlines, exclusions |
-//! | [`failures`] | stops that fail for good, each listed |
+//! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
@@ -47,4 +47,5 @@ mod refusing;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;
+mod signed;
 mod trace;

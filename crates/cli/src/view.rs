@@ -4,8 +4,8 @@
 
 use crate::ui::human_duration;
 use quell_api::canceler::v1::{
-    Cancellation, CancellationSpec, Engine, Failure as StopFailure, Phase, PreviewCancellationResponse, Receipt,
-    Verdict,
+    Cancellation, CancellationSpec, Engine, Failure as StopFailure, OutcomeCounts, Phase, PreviewCancellationResponse,
+    Receipt, Verdict,
 };
 use quell_api::r#type::v1::target::Selector;
 use quell_api::r#type::v1::{ExecutionRef, Target};
@@ -198,6 +198,17 @@ pub fn stop_failure_line(failure: &StopFailure) -> String {
     format!("pass {:<3} {execution}: {}", failure.pass, failure.error)
 }
 
+fn outcomes_json(outcomes: &OutcomeCounts) -> Value {
+    json!({
+        "stopped": outcomes.stopped,
+        "already_closed": outcomes.already_closed,
+        "not_found": outcomes.not_found,
+        "failed": outcomes.failed,
+        "out_of_scope": outcomes.out_of_scope,
+        "skipped": outcomes.skipped,
+    })
+}
+
 /// A receipt as JSON, whole.
 #[must_use]
 pub fn receipt_json(receipt: &Receipt) -> Value {
@@ -237,6 +248,8 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "warnings": receipt.warnings,
         "trace_id": receipt.trace_id,
         "journal": journal.collect::<Vec<_>>(),
+        "outcomes": receipt.outcomes.as_ref().map(outcomes_json),
+        "journal_lacks": receipt.journal_lacks,
         "quiesced_until": time(receipt.quiesced_until.as_ref()),
         "time_to_first_zero": seconds(receipt.time_to_first_zero.as_ref()),
     })

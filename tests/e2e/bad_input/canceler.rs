@@ -4,8 +4,8 @@ use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
 use crate::cancel::{millis, workload};
 use quell_api::canceler::v1::{
     CancellationSpec, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, ListFailuresRequest,
-    PreviewCancellationRequest, StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
-    cancellation_service_client::CancellationServiceClient,
+    PreviewCancellationRequest, ReadJournalChunkRequest, StartCancellationRequest, StopCancellationRequest,
+    WatchCancellationRequest, cancellation_service_client::CancellationServiceClient,
 };
 
 pub(super) fn cancellations(table: &mut Table, mark: &str) {
@@ -77,6 +77,7 @@ pub(super) fn cancellations(table: &mut Table, mark: &str) {
         );
     }
     failures(table, mark);
+    chunks(table, mark);
     for (what, page_size, page_token, field) in bad_pages() {
         let request = ListCancellationsRequest { page_size, page_token };
         table.line(
@@ -130,6 +131,37 @@ fn failures(table: &mut Table, mark: &str) {
         &["page_token"],
         ListFailuresRequest { page_token, ..good },
     );
+}
+
+fn chunks(table: &mut Table, mark: &str) {
+    let mut line = |what: &str, fields: &[&str], request: ReadJournalChunkRequest| {
+        let rpc = "quell.canceler.v1.CancellationService/ReadJournalChunk";
+        table.line(rpc, what, fields, |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            client.read_journal_chunk(request).await.map(drop)
+        });
+    };
+    for (what, cancellation_id) in bad_ids() {
+        let request = ReadJournalChunkRequest {
+            cancellation_id,
+            key: String::new(),
+        };
+        line(what, &["cancellation_id", "key"], request);
+    }
+    for key in [
+        "journal/another/p1-w0-a1-00000.jsonl".to_owned(),
+        format!("journal/{mark}/../{mark}/p1-w0-a1-00000.jsonl"),
+        format!("journal/{mark}/p1-w0-a1-00000.jsonl#1"),
+        "payloads/aa/aaaa".to_owned(),
+        "/etc/passwd".to_owned(),
+        "x".repeat(200_000),
+    ] {
+        let request = ReadJournalChunkRequest {
+            cancellation_id: mark.to_owned(),
+            key: key.clone(),
+        };
+        line(&format!("the key {key:.60?}"), &["key"], request);
+    }
 }
 
 fn preview(table: &mut Table, mark: &str) {

@@ -1,14 +1,11 @@
-//! The short commands about cancellations: preview, list, abort, receipt.
+//! The short commands about cancellations: preview, list, abort.
 
-use super::missing;
 use super::target::TargetArgs;
 use crate::clients::{Addresses, unary};
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
-use crate::view::{cancellation_json, cancellation_line, preview_json, preview_lines, receipt_json, receipt_lines};
-use quell_api::canceler::v1::{
-    GetReceiptRequest, ListCancellationsRequest, PreviewCancellationRequest, Receipt, StopCancellationRequest,
-};
+use crate::view::{cancellation_json, cancellation_line, preview_json, preview_lines};
+use quell_api::canceler::v1::{ListCancellationsRequest, PreviewCancellationRequest, StopCancellationRequest};
 use serde_json::json;
 
 /// Arguments of `quell preview`.
@@ -98,32 +95,4 @@ pub(super) async fn abort(ui: Ui, addresses: &Addresses, args: AbortArgs) -> Res
     ));
     ui.result(&json!({ "cancellation_id": cancellation_id }));
     Ok(exit::OK)
-}
-
-/// Arguments of `quell receipt`.
-#[derive(Debug, clap::Args)]
-pub(super) struct ReceiptArgs {
-    /// Id of the cancellation.
-    cancellation_id: String,
-}
-
-/// Prints a receipt; the exit code is that of its verdict.
-pub(super) async fn receipt(ui: Ui, addresses: &Addresses, args: ReceiptArgs) -> Result<u8, Failure> {
-    let receipt = fetch_receipt(addresses, args.cancellation_id).await?;
-    for line in receipt_lines(&receipt) {
-        ui.line(line);
-    }
-    ui.result(&receipt_json(&receipt));
-    Ok(exit::of_verdict(receipt.verdict()))
-}
-
-pub(super) async fn fetch_receipt(addresses: &Addresses, cancellation_id: String) -> Result<Receipt, Failure> {
-    let request = GetReceiptRequest { cancellation_id };
-    let answer = addresses
-        .cancellations()
-        .await?
-        .get_receipt(unary(request))
-        .await?
-        .into_inner();
-    answer.receipt.ok_or_else(|| missing("receipt"))
 }

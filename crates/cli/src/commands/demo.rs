@@ -6,8 +6,8 @@
 
 mod check;
 
-use super::cancellation::fetch_receipt;
 use super::dev::{self, Interrupts};
+use super::receipt::fetch_receipt;
 use super::stop::{EngineArg, rate, seconds_to_zero};
 use super::{missing, stop, watch};
 use crate::clients::{Addresses, unary};

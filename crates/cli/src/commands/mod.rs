@@ -5,6 +5,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod failures;
+mod receipt;
 mod snowball;
 mod stop;
 mod target;
@@ -19,7 +20,8 @@ use serde_json::json;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, and for a cancellation CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED; 64 wrong usage.
+Exit codes: 0 done, and for a cancellation CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED;
+5 a receipt that does not hold; 64 wrong usage.
 With --json the last line of standard output is one JSON object.";
 
 /// Stops a runaway Temporal workload: fast, completely, and with proof.
@@ -58,8 +60,8 @@ enum Command {
     Abort(cancellation::AbortArgs),
     /// Lists cancellations, newest first.
     List(cancellation::ListArgs),
-    /// Prints the receipt of an ended cancellation.
-    Receipt(cancellation::ReceiptArgs),
+    /// Prints the receipt of an ended cancellation, keeps it as a file, or verifies one.
+    Receipt(receipt::ReceiptArgs),
     /// Lists every stop of a cancellation that failed for good, while it runs and afterwards.
     Failures(failures::FailuresArgs),
 }
@@ -83,7 +85,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Watch(args) => watch::run(ui, &addresses, args).await,
         Command::Abort(args) => cancellation::abort(ui, &addresses, args).await,
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
-        Command::Receipt(args) => cancellation::receipt(ui, &addresses, args).await,
+        Command::Receipt(args) => receipt::run(ui, &addresses, args).await,
         Command::Failures(args) => failures::run(ui, &addresses, args).await,
     };
     outcome.unwrap_or_else(|failure| fail(ui, &failure))

@@ -4,7 +4,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown};
+use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown, signing::SigningKey};
 use quell_sweep::{PassKind, QuiesceStatus, StartRange};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -23,6 +23,7 @@ use super::{
     },
     namespace::Namespace,
     query,
+    receipt::{Receipt, Signed},
     status::activity_error,
     sweeper::Sweeper,
 };
@@ -38,6 +39,7 @@ pub struct CancelActivities {
     work_address: String,
     batch_address: String,
     budget: Budget,
+    signing_key: Option<SigningKey>,
 }
 
 impl CancelActivities {
@@ -52,6 +54,7 @@ impl CancelActivities {
             work_address: mesh.settings.peers.work_address.clone(),
             batch_address: mesh.settings.peers.batch_address.clone(),
             budget,
+            signing_key: mesh.settings.receipt.signing_key.clone(),
         }
     }
 
@@ -215,6 +218,16 @@ impl CancelActivities {
         input: StopBatchInput,
     ) -> Result<StopBatchOutput, ActivityError> {
         beating(&ctx, async { Ok(batch::stop(&self.batch_address, &input).await?) }).await
+    }
+
+    /// Signs a receipt; nothing when there is no key.
+    #[activity(name = "sign_receipt")]
+    pub async fn sign_receipt(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: Receipt,
+    ) -> Result<Option<Signed>, ActivityError> {
+        Ok(self.signing_key.as_ref().map(|key| Signed::new(&input, key)))
     }
 
     /// Looks up what the receipt needs beside the machine's own outcome.

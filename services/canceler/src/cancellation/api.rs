@@ -16,6 +16,7 @@ use super::{
     budget::Budget,
     convert::count,
     failures::{self, Wanted},
+    journal::ChunkName,
     namespace::Namespace,
     page_token, preview,
     spec::{Spec, TargetSpec},
@@ -26,6 +27,8 @@ use super::{
 
 const DEFAULT_SAMPLE: i32 = 10;
 const MAX_SAMPLE: i32 = 100;
+/// Bytes of one piece of a chunk of the journal.
+const PIECE: usize = 256 << 10;
 const DEFAULT_STOP_REASON: &str = "stopped by request";
 
 /// `quell.canceler.v1.CancellationService`.
@@ -175,6 +178,7 @@ fn checked_id(id: &str) -> Result<(), Error> {
     check.finish(()).map_err(Error::InvalidArgument)
 }
 
+type ChunkStream = Pin<Box<dyn Stream<Item = Result<pb::ReadJournalChunkResponse, Status>> + Send>>;
 type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchCancellationResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -280,9 +284,30 @@ impl CancellationService for CancellationApi {
         let id = request.into_inner().cancellation_id;
         checked_id(&id)?;
         let receipt = store::receipt(&self.mesh.canceler, &id).await?;
-        Ok(Response::new(pb::GetReceiptResponse {
-            receipt: Some(receipt.to_proto()),
-        }))
+        Ok(Response::new(receipt.to_answer().map_err(Error::internal)?))
+    }
+
+    type ReadJournalChunkStream = ChunkStream;
+
+    async fn read_journal_chunk(
+        &self,
+        request: Request<pb::ReadJournalChunkRequest>,
+    ) -> Result<Response<Self::ReadJournalChunkStream>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        check.required_id("cancellation_id", &request.cancellation_id);
+        // No other object of the store can be named.
+        if ChunkName::of_key(&request.cancellation_id, &request.key).is_none() {
+            check.reject("key", "is not that of a chunk of this cancellation's journal");
+        }
+        check.finish(()).map_err(Error::InvalidArgument)?;
+        let bytes = self.mesh.payloads.get(&request.key).await;
+        let bytes = bytes.map_err(|error| error.named("journal chunk", &request.key))?;
+        let pieces: Vec<_> = bytes.chunks(PIECE).map(|piece| bytes.slice_ref(piece)).collect();
+        let pieces = pieces
+            .into_iter()
+            .map(|data| Ok(pb::ReadJournalChunkResponse { data: data.into() }));
+        Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
     }
 
     async fn list_failures(

@@ -18,6 +18,7 @@ use super::{
         PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
     },
     query,
+    receipt::{Receipt, Signed},
     workflows::BulkCancelWorkflow,
 };
 
@@ -60,6 +61,7 @@ impl Answered {
             Self::Planned(planned) => Reply::Planned(planned),
             Self::Window(window) => {
                 ledger.journal.extend(window.journal);
+                ledger.journal_lacks = ledger.journal_lacks.saturating_add(window.journal_lacks);
                 window.warnings.into_iter().for_each(|warning| ledger.warn(warning));
                 Reply::WindowDone(window.result)
             }
@@ -238,6 +240,21 @@ pub(super) async fn conclude(
         .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
         .build();
     ctx.execute_activity(CancelActivities::conclude_cancellation, input, options)
+        .await
+        .map_err(|error| reason(&error))
+}
+
+/// Has the receipt signed; nothing when the canceler has no key. A few tries, since a receipt must not hang on it.
+pub(super) async fn sign(
+    ctx: &WorkflowContext<BulkCancelWorkflow>,
+    receipt: Receipt,
+) -> Result<Option<Signed>, String> {
+    let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(20))
+        .heartbeat_timeout(HEARTBEAT)
+        .cancellation_token(WorkflowCancellationToken::new())
+        .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
+        .build();
+    ctx.execute_activity(CancelActivities::sign_receipt, receipt, options)
         .await
         .map_err(|error| reason(&error))
 }

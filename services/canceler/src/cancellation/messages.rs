@@ -61,6 +61,8 @@ pub struct Ledger {
     pub first_zero_ms: Option<u64>,
     /// The journal, in order of writing.
     pub journal: Vec<JournalChunk>,
+    /// Outcomes that it lacks.
+    pub journal_lacks: u64,
     /// For an operator; bounded.
     pub warnings: Vec<String>,
 }
@@ -152,6 +154,8 @@ pub struct WindowOutput {
     pub result: WindowResult,
     /// Chunks of the journal that this window wrote, earlier attempts included.
     pub journal: Vec<JournalChunk>,
+    /// Outcomes that are counted and not in the journal.
+    pub journal_lacks: u64,
     /// For an operator.
     pub warnings: Vec<String>,
 }

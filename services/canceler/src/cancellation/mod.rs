@@ -44,6 +44,6 @@ pub use activities::CancelActivities;
 pub use api::CancellationApi;
 pub use budget::Budget;
 pub use messages::{About, CancelInput, Standing};
-pub use receipt::{JournalChunk, Receipt};
+pub use receipt::{JournalChunk, Receipt, Signed, Unreadable};
 pub use spec::{Spec, TargetSpec};
 pub use workflows::BulkCancelWorkflow;

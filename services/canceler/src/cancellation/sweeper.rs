@@ -14,7 +14,7 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use quell_mesh::{NamespaceClient, PayloadStore, Shutdown};
-use quell_sweep::{Checkpoint, DescribeReply, Slot, Step, StopReply, Window};
+use quell_sweep::{Checkpoint, DescribeReply, Slot, Step, StopReply, TargetResult, Window};
 use temporalio_common::{
     data_converters::{ActivitySerializationContext, SerializationContextData},
     error::ApplicationFailure,
@@ -93,6 +93,7 @@ impl Sweeper<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told_to_stop = false;
         let mut handed_over = false;
+        let mut skipped_before = 0;
 
         let result = loop {
             let next = loop {
@@ -138,7 +139,12 @@ impl Sweeper<'_> {
                     Step::Done(result) => break ControlFlow::Break(result),
                 }
             };
-            journal.add(&window.take_outcomes());
+            let mut outcomes = window.take_outcomes();
+            if handed_over {
+                // What is left alone now is the next attempt's.
+                outcomes.retain(|outcome| outcome.result != TargetResult::Skipped);
+            }
+            journal.add(&outcomes);
             let wait = match next {
                 ControlFlow::Continue(wait) => wait,
                 ControlFlow::Break(result) => break result,
@@ -166,6 +172,7 @@ impl Sweeper<'_> {
                 () = self.shutdown.requested(), if !told_to_stop => {
                     told_to_stop = true;
                     handed_over = true;
+                    skipped_before = window.counts().skipped;
                     window.stop();
                 }
                 () = sleep(wait), if wait.is_some() => {}
@@ -181,7 +188,8 @@ impl Sweeper<'_> {
             // This process ends: another worker goes on where this one was, at once. Nothing is in flight any more, so what
             // was used of the cap is known, and what was left alone is the next attempt's.
             let Checkpoint { mut counts, .. } = window.checkpoint();
-            counts.listed = counts.listed.saturating_sub(std::mem::take(&mut counts.skipped));
+            counts.listed = counts.listed.saturating_sub(counts.skipped - skipped_before);
+            counts.skipped = skipped_before;
             let checkpoint = Checkpoint {
                 counts,
                 reserved: result.charged,
@@ -212,6 +220,7 @@ impl Sweeper<'_> {
         Ok(WindowOutput {
             result,
             journal: chunks,
+            journal_lacks: lost + unwritten,
             warnings,
         })
     }
@@ -270,8 +279,7 @@ fn give(window: &mut Window, clock: Clock, answer: Answer) {
 
 /// Outcomes that earlier attempts counted in their last heartbeat and had not written to the journal.
 fn unwritten(before: &Beat) -> u64 {
-    let counts = &before.checkpoint.counts;
-    let counted = counts.stopped + counts.already_closed + counts.failed;
+    let counted = before.checkpoint.counts.settled();
     let written: u64 = before.journal.iter().map(|chunk| chunk.outcomes).sum();
     counted.saturating_sub(written)
 }

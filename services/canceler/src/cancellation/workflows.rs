@@ -36,6 +36,9 @@ use super::{
 /// History events after which the next quiet moment continues as new.
 const LONG_HISTORY: u32 = 8_000;
 
+/// Patch: receipts are signed. Cancellations that began before it end without.
+const SIGNED_RECEIPTS: &str = "signed-receipts";
+
 /// Stops a workload and proves it.
 #[workflow]
 #[derive(Default)]
@@ -135,8 +138,15 @@ impl BulkCancelWorkflow {
         let end_ms = now_ms(ctx);
         // None visible is what a clean end means; a count in between could only be older.
         let open = conclusion.open.filter(|_| outcome.verdict != Verdict::Clean);
-        publish(ctx, &campaign, &ledger, Some((end_ms, open)))?;
-        Ok(Receipt::build(&input, outcome, ledger, conclusion, end_ms))
+        let mut receipt = Receipt::build(&input, outcome, ledger, conclusion, end_ms);
+        if ctx.patched(SIGNED_RECEIPTS) {
+            match commands::sign(ctx, receipt.clone()).await {
+                Ok(signed) => receipt.signed = signed,
+                Err(reason) => receipt.ledger.warn(format!("it could not be signed: {reason}")),
+            }
+        }
+        publish(ctx, &campaign, &receipt.ledger, Some((end_ms, open)))?;
+        Ok(receipt)
     }
 
     /// Asks it to end: nothing more is stopped, and the receipt tells what was.
