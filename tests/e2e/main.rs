@@ -11,6 +11,7 @@
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`] | caps, deadlines, exclusions |
+//! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
@@ -25,6 +26,7 @@
     reason = "a test panics when what it shows does not hold; helpers of tests too"
 )]
 
+mod adjust;
 mod alone;
 mod bad_input;
 mod cancel;

@@ -4,8 +4,8 @@
 
 use crate::ui::human_duration;
 use quell_api::canceler::v1::{
-    Cancellation, CancellationSpec, Engine, Failure as StopFailure, OutcomeCounts, Phase, PreviewCancellationResponse,
-    Receipt, Verdict,
+    Adjustment, Cancellation, CancellationSpec, Engine, Failure as StopFailure, Limits, OutcomeCounts, Phase,
+    PreviewCancellationResponse, Receipt, Verdict,
 };
 use quell_api::r#type::v1::target::Selector;
 use quell_api::r#type::v1::{ExecutionRef, Target};
@@ -81,6 +81,29 @@ fn spec_json(spec: &CancellationSpec) -> Value {
     })
 }
 
+/// Limits as JSON.
+#[must_use]
+pub fn limits_json(limits: &Limits) -> Value {
+    json!({
+        "concurrency": limits.concurrency,
+        "stops_per_second": limits.stops_per_second,
+        "deadline": seconds(limits.deadline.as_ref()),
+    })
+}
+
+/// Limits in one line.
+#[must_use]
+pub fn limits_line(limits: &Limits) -> String {
+    let concurrency = limits.concurrency.map(|n| format!("at most {n} at a time"));
+    let rate = limits.stops_per_second.map(|n| match n {
+        0 => "any number a second".to_owned(),
+        n => format!("at most {n} a second"),
+    });
+    let deadline = duration(limits.deadline.as_ref()).map(|time| format!("deadline after {}", human_duration(time)));
+    let parts: Vec<_> = [concurrency, rate, deadline].into_iter().flatten().collect();
+    parts.join(", ")
+}
+
 /// A cancellation as JSON.
 #[must_use]
 pub fn cancellation_json(cancellation: &Cancellation) -> Value {
@@ -94,6 +117,8 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
             "rate_per_second": progress.rate_per_second,
             "eta": seconds(progress.eta.as_ref()),
             "concurrency_limit": progress.concurrency_limit,
+            "base_latency": seconds(progress.base_latency.as_ref()),
+            "latency": seconds(progress.latency.as_ref()),
         })
     });
     json!({
@@ -104,6 +129,7 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
         "end_time": time(cancellation.end_time.as_ref()),
         "spec": cancellation.spec.as_ref().map(spec_json),
         "progress": progress,
+        "limits": cancellation.limits.as_ref().map(limits_json),
     })
 }
 
@@ -209,6 +235,10 @@ fn outcomes_json(outcomes: &OutcomeCounts) -> Value {
     })
 }
 
+fn adjustment_json(change: &Adjustment) -> Value {
+    json!({ "time": time(change.time.as_ref()), "limits": change.limits.as_ref().map(limits_json) })
+}
+
 /// A receipt as JSON, whole.
 #[must_use]
 pub fn receipt_json(receipt: &Receipt) -> Value {
@@ -250,6 +280,7 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "journal": journal.collect::<Vec<_>>(),
         "outcomes": receipt.outcomes.as_ref().map(outcomes_json),
         "journal_lacks": receipt.journal_lacks,
+        "adjustments": receipt.adjustments.iter().map(adjustment_json).collect::<Vec<_>>(),
         "quiesced_until": time(receipt.quiesced_until.as_ref()),
         "time_to_first_zero": seconds(receipt.time_to_first_zero.as_ref()),
     })
@@ -319,6 +350,11 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
     for failure in receipt.failures.iter().take(10) {
         let execution = failure.execution.as_ref().map(execution_line).unwrap_or_default();
         known("not stopped", Some(format!("{execution}: {}", failure.error)));
+    }
+    for change in &receipt.adjustments {
+        let at = time(change.time.as_ref()).unwrap_or_default();
+        let limits = change.limits.as_ref().map(limits_line).unwrap_or_default();
+        known("adjusted", Some(format!("{at}: {limits}")));
     }
     for blocker in &receipt.blockers {
         known("blocker", Some(blocker.clone()));

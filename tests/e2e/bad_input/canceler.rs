@@ -3,9 +3,10 @@
 use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
 use crate::cancel::{millis, workload};
 use quell_api::canceler::v1::{
-    CancellationSpec, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, ListFailuresRequest,
-    PreviewCancellationRequest, ReadJournalChunkRequest, StartCancellationRequest, StopCancellationRequest,
-    WatchCancellationRequest, cancellation_service_client::CancellationServiceClient,
+    AdjustCancellationRequest, CancellationSpec, GetCancellationRequest, GetReceiptRequest, Limits,
+    ListCancellationsRequest, ListFailuresRequest, PreviewCancellationRequest, ReadJournalChunkRequest,
+    StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
+    cancellation_service_client::CancellationServiceClient,
 };
 
 pub(super) fn cancellations(table: &mut Table, mark: &str) {
@@ -78,6 +79,7 @@ pub(super) fn cancellations(table: &mut Table, mark: &str) {
     }
     failures(table, mark);
     chunks(table, mark);
+    adjust(table, mark);
     for (what, page_size, page_token, field) in bad_pages() {
         let request = ListCancellationsRequest { page_size, page_token };
         table.line(
@@ -131,6 +133,49 @@ fn failures(table: &mut Table, mark: &str) {
         &["page_token"],
         ListFailuresRequest { page_token, ..good },
     );
+}
+
+fn adjust(table: &mut Table, mark: &str) {
+    let mut line = |what: &str, fields: &[&str], cancellation_id: &str, limits: Option<Limits>| {
+        let rpc = "quell.canceler.v1.CancellationService/AdjustCancellation";
+        let request = AdjustCancellationRequest {
+            cancellation_id: cancellation_id.to_owned(),
+            limits,
+        };
+        table.line(rpc, what, fields, |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            client.adjust_cancellation(request).await.map(drop)
+        });
+    };
+    for (what, cancellation_id) in bad_ids() {
+        line(what, &["cancellation_id", "limits"], &cancellation_id, None);
+    }
+    line("no change at all", &["limits"], mark, Some(Limits::default()));
+    for n in [0, -1, 751, i32::MAX] {
+        let limits = Limits {
+            concurrency: Some(n),
+            ..Default::default()
+        };
+        line(
+            &format!("a concurrency of {n}"),
+            &["limits.concurrency"],
+            mark,
+            Some(limits),
+        );
+    }
+    for (what, duration) in bad_durations() {
+        let limits = Limits {
+            deadline: Some(duration),
+            stops_per_second: Some(-1),
+            ..Default::default()
+        };
+        line(
+            what,
+            &["limits.deadline", "limits.stops_per_second"],
+            mark,
+            Some(limits),
+        );
+    }
 }
 
 fn chunks(table: &mut Table, mark: &str) {

@@ -1,11 +1,14 @@
-//! The short commands about cancellations: preview, list, abort.
+//! The short commands about cancellations: preview, list, adjust, abort.
 
 use super::target::TargetArgs;
+use super::{missing, parse_duration};
 use crate::clients::{Addresses, unary};
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
-use crate::view::{cancellation_json, cancellation_line, preview_json, preview_lines};
-use quell_api::canceler::v1::{ListCancellationsRequest, PreviewCancellationRequest, StopCancellationRequest};
+use crate::view::{cancellation_json, cancellation_line, limits_json, limits_line, preview_json, preview_lines};
+use quell_api::canceler::v1::{
+    AdjustCancellationRequest, Limits, ListCancellationsRequest, PreviewCancellationRequest, StopCancellationRequest,
+};
 use serde_json::json;
 
 /// Arguments of `quell preview`.
@@ -63,6 +66,40 @@ pub(super) async fn list(ui: Ui, addresses: &Addresses, args: ListArgs) -> Resul
     }
     let cancellations: Vec<_> = answer.cancellations.iter().map(cancellation_json).collect();
     ui.result(&json!({ "cancellations": cancellations, "more": !answer.next_page_token.is_empty() }));
+    Ok(exit::OK)
+}
+
+/// Arguments of `quell adjust`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("limits").required(true).multiple(true))]
+pub(super) struct AdjustArgs {
+    /// Id of the cancellation.
+    cancellation_id: String,
+    /// Most stops in flight at once, 1 to 750.
+    #[arg(long, value_name = "N", group = "limits")]
+    concurrency: Option<i32>,
+    /// Most stops that begin a second; 0: no such limit.
+    #[arg(long, value_name = "N", group = "limits")]
+    rate: Option<i32>,
+    /// How long it may take in all, from its start.
+    #[arg(long, value_name = "TIME", group = "limits", value_parser = parse_duration)]
+    deadline: Option<prost_types::Duration>,
+}
+
+pub(super) async fn adjust(ui: Ui, addresses: &Addresses, args: AdjustArgs) -> Result<u8, Failure> {
+    let request = AdjustCancellationRequest {
+        cancellation_id: args.cancellation_id.clone(),
+        limits: Some(Limits {
+            concurrency: args.concurrency,
+            stops_per_second: args.rate,
+            deadline: args.deadline,
+        }),
+    };
+    let mut client = addresses.cancellations().await?;
+    let answer = client.adjust_cancellation(unary(request)).await?.into_inner();
+    let limits = answer.limits.ok_or_else(|| missing("limits"))?;
+    ui.line(limits_line(&limits));
+    ui.result(&json!({ "cancellation_id": args.cancellation_id, "limits": limits_json(&limits) }));
     Ok(exit::OK)
 }
 

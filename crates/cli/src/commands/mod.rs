@@ -56,6 +56,8 @@ enum Command {
     Stop(stop::StopArgs),
     /// Watches a cancellation until it is done.
     Watch(watch::WatchArgs),
+    /// Changes the limits of a running cancellation.
+    Adjust(cancellation::AdjustArgs),
     /// Aborts a cancellation: nothing more is stopped.
     Abort(cancellation::AbortArgs),
     /// Lists cancellations, newest first.
@@ -83,6 +85,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Preview(args) => cancellation::preview(ui, &addresses, args).await,
         Command::Stop(args) => stop::run(ui, &addresses, args).await,
         Command::Watch(args) => watch::run(ui, &addresses, args).await,
+        Command::Adjust(args) => cancellation::adjust(ui, &addresses, args).await,
         Command::Abort(args) => cancellation::abort(ui, &addresses, args).await,
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
         Command::Receipt(args) => receipt::run(ui, &addresses, args).await,

@@ -1,5 +1,7 @@
 //! Each test drives a window by hand; the whole is tested by the simulator (`tests/`).
 
+mod limits;
+
 use super::*;
 use crate::row::Scope;
 use crate::spec::{LimiterSpec, RetrySpec, WindowSettings};

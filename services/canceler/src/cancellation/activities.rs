@@ -17,6 +17,8 @@ use super::{
     canary, conclude, confirmer,
     convert::query_time,
     fence,
+    hub::Hub,
+    limits::{self, Limits, LimitsReader},
     messages::{
         Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, PlanInput, PlanOutput,
         StopBatchInput, StopBatchOutput, WindowInput, WindowOutput,
@@ -40,6 +42,7 @@ pub struct CancelActivities {
     batch_address: String,
     budget: Budget,
     signing_key: Option<SigningKey>,
+    limits: Hub<Limits>,
 }
 
 impl CancelActivities {
@@ -55,6 +58,7 @@ impl CancelActivities {
             batch_address: mesh.settings.peers.batch_address.clone(),
             budget,
             signing_key: mesh.settings.receipt.signing_key.clone(),
+            limits: Hub::new(limits::PERIOD),
         }
     }
 
@@ -142,12 +146,18 @@ impl CancelActivities {
             listed = Empty, stopped = Empty, already_closed = Empty, failed = Empty, limit = Empty, complete = Empty,
         );
         let work = async {
+            let id = &input.task.cancellation_id;
+            let limits = self.limits.follow(id, || LimitsReader {
+                canceler: self.canceler.clone(),
+                cancellation_id: id.clone(),
+            });
             let sweeper = Sweeper {
                 ctx: &ctx,
                 main: self.namespace().await?,
                 canceler: self.canceler.clone(),
                 payloads: self.payloads.clone(),
                 shutdown: self.shutdown.clone(),
+                limits,
             };
             let output = sweeper.run(&input).await?;
             let result = &output.result;

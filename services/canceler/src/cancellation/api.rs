@@ -17,6 +17,7 @@ use super::{
     convert::count,
     failures::{self, Wanted},
     journal::ChunkName,
+    limits::Limits,
     namespace::Namespace,
     page_token, preview,
     spec::{Spec, TargetSpec},
@@ -275,6 +276,19 @@ impl CancellationService for CancellationApi {
         };
         store::stop(&self.mesh.canceler, &request.cancellation_id, reason).await?;
         Ok(Response::new(pb::StopCancellationResponse {}))
+    }
+
+    async fn adjust_cancellation(
+        &self,
+        request: Request<pb::AdjustCancellationRequest>,
+    ) -> Result<Response<pb::AdjustCancellationResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        check.required_id("cancellation_id", &request.cancellation_id);
+        let limits = Limits::check(&mut check, request.limits.as_ref());
+        let limits = check.finish(limits).map_err(Error::InvalidArgument)?;
+        let limits = store::adjust(&self.mesh.canceler, &request.cancellation_id, limits).await?;
+        Ok(Response::new(pb::AdjustCancellationResponse { limits: Some(limits) }))
     }
 
     async fn get_receipt(

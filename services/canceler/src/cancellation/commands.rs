@@ -13,6 +13,7 @@ use temporalio_sdk::{
 
 use super::{
     activities::CancelActivities,
+    limits::Limits,
     messages::{
         CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, Ledger,
         PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
@@ -105,6 +106,7 @@ pub(super) fn start(
     ctx: &WorkflowContext<BulkCancelWorkflow>,
     input: &CancelInput,
     command: Command,
+    limits: Limits,
     token: WorkflowCancellationToken,
 ) -> Pin<Box<dyn Future<Output = Answered>>> {
     let ctx = ctx.clone();
@@ -156,6 +158,7 @@ pub(super) fn start(
                 kind,
                 range,
                 spec,
+                limits,
             };
             Box::pin(async move {
                 // Cancelled before it began: it did nothing, and that is known.

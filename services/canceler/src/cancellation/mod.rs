@@ -5,7 +5,8 @@
 //! | [`api`] | the gRPC face |
 //! | [`spec`] | what is asked for, checked, with defaults filled in |
 //! | [`store`], [`page_token`] | cancellations as workflows: started, found, listed, stopped |
-//! | [`view`], [`watch`], [`preview`] | how one is seen from outside |
+//! | [`view`], [`watch`], [`hub`], [`preview`] | how one is seen from outside |
+//! | [`limits`] | what can be changed while it runs |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
 //! | [`activities`] | the activities' names and spans |
 //! | [`fence`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
@@ -25,7 +26,9 @@ mod confirmer;
 mod convert;
 mod failures;
 mod fence;
+mod hub;
 mod journal;
+mod limits;
 mod messages;
 mod namespace;
 mod page_token;
@@ -43,6 +46,7 @@ mod workflows;
 pub use activities::CancelActivities;
 pub use api::CancellationApi;
 pub use budget::Budget;
+pub use limits::{Adjustment, Limits};
 pub use messages::{About, CancelInput, Standing};
 pub use receipt::{JournalChunk, Receipt, Signed, Unreadable};
 pub use spec::{Spec, TargetSpec};

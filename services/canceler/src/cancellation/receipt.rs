@@ -180,6 +180,7 @@ impl Receipt {
                 skipped: count(counts.skipped),
             }),
             journal_lacks: count(self.ledger.journal_lacks),
+            adjustments: self.ledger.adjustments.iter().map(|change| change.to_proto()).collect(),
         }
     }
 

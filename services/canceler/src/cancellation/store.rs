@@ -1,6 +1,6 @@
 //! Cancellations as workflows of the canceler namespace: started, found, listed, told to stop, and their receipts.
 
-use quell_api::{ids::cancellation_workflow, target::Filter};
+use quell_api::{canceler::v1 as pb, ids::cancellation_workflow, target::Filter};
 use quell_mesh::{Error, NamespaceClient, PayloadStore, Reason, error::from_temporal, no_retry};
 use temporalio_client::{
     WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
@@ -16,6 +16,7 @@ use temporalio_common::{
 
 use super::{
     journal::{self, Chunk},
+    limits::Limits,
     messages::{About, CancelInput, MEMO_ABOUT},
     receipt::Receipt,
     spec::Spec,
@@ -99,6 +100,29 @@ pub(crate) async fn stop(canceler: &NamespaceClient, id: &str, reason: String) -
     {
         // It ended between the two calls.
         Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Changes the limits of one that runs; tells what holds then.
+pub(crate) async fn adjust(canceler: &NamespaceClient, id: &str, limits: Limits) -> Result<pb::Limits, Error> {
+    let over = || {
+        let text = "it has ended: there is nothing left to limit";
+        Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text)
+    };
+    let view = View::read(canceler, id).await?;
+    if view.ended {
+        return Err(over());
+    }
+    let handle = canceler
+        .client()
+        .await?
+        .get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
+    let options = WorkflowSignalOptions::default();
+    match handle.signal(BulkCancelWorkflow::adjust, limits, options).await {
+        Ok(()) => Ok(view.standing.limits.with(limits).in_force(&view.about.spec)),
+        // It ended between the two calls.
+        Err(WorkflowInteractionError::NotFound(_)) => Err(over()),
         Err(error) => Err(error.into()),
     }
 }

@@ -21,12 +21,16 @@ use temporalio_common::{
     protos::temporal::api::{common::v1::Payloads, workflowservice::v1::RecordActivityTaskHeartbeatRequest},
 };
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tonic::Status;
 
 use super::{
     convert::Clock,
     journal::{ChunkName, Journal},
+    limits::Limits,
     messages::{Beat, WindowInput, WindowOutput},
     namespace::{Namespace, Page},
     query,
@@ -46,6 +50,8 @@ pub(crate) struct Sweeper<'a> {
     pub(crate) canceler: NamespaceClient,
     pub(crate) payloads: PayloadStore,
     pub(crate) shutdown: Shutdown,
+    /// Limits as they are changed while it works.
+    pub(crate) limits: watch::Receiver<Option<Limits>>,
 }
 
 /// An answer that came in.
@@ -83,6 +89,10 @@ impl Sweeper<'_> {
         };
         let mut journal = Journal::new(self.payloads.clone(), input.task.cancellation_id.clone(), first_chunk);
         let mut window = Window::resume(input.spec.clone(), before.checkpoint);
+        let mut limits = self.limits.clone();
+        let mut known = limits.borrow_and_update().unwrap_or(input.limits);
+        window.set_limits(known.window());
+        let mut following = true;
         let query = query::window(&input.task.filter, input.kind, input.range);
         let page_size = i32::try_from(input.spec.settings.page_size).unwrap_or(1_000);
 
@@ -174,6 +184,15 @@ impl Sweeper<'_> {
                     handed_over = true;
                     skipped_before = window.counts().skipped;
                     window.stop();
+                }
+                changed = limits.changed(), if following => {
+                    following = changed.is_ok();
+                    let now = limits.borrow_and_update().unwrap_or(known);
+                    if now != known {
+                        tracing::info!(limits = ?now, "limits changed");
+                        known = now;
+                        window.set_limits(known.window());
+                    }
                 }
                 () = sleep(wait), if wait.is_some() => {}
             }
@@ -290,6 +309,8 @@ fn beat(window: &Window, checkpoint: Checkpoint, before: &[JournalChunk], journa
     Beat {
         counts: *window.counts(),
         limit: window.limiter().limit,
+        base_us: window.limiter().base_us,
+        latency_us: window.limiter().latency_us,
         rate: rate.per_second(),
         open: None,
         checkpoint,
