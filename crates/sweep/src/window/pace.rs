@@ -73,7 +73,7 @@ mod tests {
             let begun = stops(&mut pace, 0, 10_000);
             let even = u64::from(rate) * 10;
             assert!(
-                begun <= even + u64::from(rate) / 10 + 1 && begun + 1 >= even,
+                begun <= even + u64::from(rate) / 10 + 1 && begun + u64::from(rate) / 100 + 1 >= even,
                 "{rate}: {begun}"
             );
         }
