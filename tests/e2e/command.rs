@@ -11,6 +11,11 @@ use serde_json::Value;
 use tokio::process::Command;
 
 async fn quell(mesh: &Mesh, args: &[&str]) -> Ran {
+    outside::run(&mut prepared(mesh, args)).await
+}
+
+/// `quell` with the shared mesh's addresses in its environment.
+pub(crate) fn prepared(mesh: &Mesh, args: &[&str]) -> Command {
     let mut command = Command::new(&mesh.quell);
     command
         .args(args)
@@ -23,11 +28,11 @@ async fn quell(mesh: &Mesh, args: &[&str]) -> Ran {
         .env("TEMPORAL_CANCELER_NAMESPACE", "canceler")
         .env("QUELL_PAYLOAD_URL", mesh.payloads())
         .current_dir(mesh.folder("command"));
-    outside::run(&mut command).await
+    command
 }
 
 /// The last line of standard output: one JSON object.
-fn last_line(ran: &Ran) -> Value {
+pub(crate) fn last_line(ran: &Ran) -> Value {
     let line = ran
         .out
         .lines()

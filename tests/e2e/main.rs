@@ -13,11 +13,12 @@
 //! | [`guards`] | caps, deadlines, exclusions |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
+//! | [`scope`] | descendants, suspects, schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
 //! | [`trace`] | one trace through all of it |
-//! | [`config`], [`command`] | the faces for operators |
+//! | [`config`], [`command`], [`bench`] | the faces for operators |
 
 #![allow(
     clippy::expect_used,
@@ -29,6 +30,7 @@
 mod adjust;
 mod alone;
 mod bad_input;
+mod bench;
 mod cancel;
 mod command;
 mod config;
@@ -49,5 +51,6 @@ mod refusing;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;
+mod scope;
 mod signed;
 mod trace;

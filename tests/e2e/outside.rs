@@ -45,11 +45,16 @@ impl Ran {
 
 /// Runs a prepared command to its end.
 pub(crate) async fn run(command: &mut Command) -> Ran {
+    run_within(COMMAND, command).await
+}
+
+/// The same for a command that has more to do.
+pub(crate) async fn run_within(limit: Duration, command: &mut Command) -> Ran {
     let shown = format!("{:?}", command.as_std());
     let running = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(COMMAND, running)
+    let output = timeout(limit, running)
         .await
-        .unwrap_or_else(|_| panic!("does not end within {COMMAND:?}: {shown}"));
+        .unwrap_or_else(|_| panic!("does not end within {limit:?}: {shown}"));
     let output = output.unwrap_or_else(|error| panic!("{shown}: {error}"));
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran {

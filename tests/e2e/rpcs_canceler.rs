@@ -88,7 +88,7 @@ async fn validate_only_starts_nothing_and_tells_the_defaults() {
     let expected = CancellationSpec {
         target: workload(&id),
         reason: "why not".to_owned(),
-        engine: Engine::Sweep.into(),
+        engine: Engine::Auto.into(),
         max_affected: 10_000,
         concurrency: 750,
         quiesce: Some(true),
@@ -97,6 +97,7 @@ async fn validate_only_starts_nothing_and_tells_the_defaults() {
         looks: 3,
         confirm_timeout: millis(240_000),
         confirm_poll: millis(5_000),
+        include_descendants: Some(true),
     };
     assert_eq!((answer.spec, answer.matched), (Some(expected), 20));
     let get = GetCancellationRequest {

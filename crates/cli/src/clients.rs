@@ -4,6 +4,7 @@ use crate::dev::{DevMesh, Part, innermost};
 use crate::exit::Failure;
 use quell_api::canceler::v1::cancellation_service_client::CancellationServiceClient;
 use quell_api::work::v1::snowball_service_client::SnowballServiceClient;
+use quell_api::work::v1::source_service_client::SourceServiceClient;
 use std::time::Duration;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
@@ -60,6 +61,14 @@ impl Addresses {
     /// [`Failure::Unreachable`].
     pub async fn snowballs(&self) -> Result<SnowballServiceClient<Channel>, Failure> {
         Ok(SnowballServiceClient::new(connect("work", &self.work).await?))
+    }
+
+    /// Sources: what can be told to stop spawning.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn sources(&self) -> Result<SourceServiceClient<Channel>, Failure> {
+        Ok(SourceServiceClient::new(connect("work", &self.work).await?))
     }
 
     /// Cancellations.

@@ -78,6 +78,7 @@ fn spec_json(spec: &CancellationSpec) -> Value {
         "looks": spec.looks,
         "confirm_timeout": seconds(spec.confirm_timeout.as_ref()),
         "confirm_poll": seconds(spec.confirm_poll.as_ref()),
+        "include_descendants": spec.include_descendants,
     })
 }
 
@@ -283,6 +284,11 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "adjustments": receipt.adjustments.iter().map(adjustment_json).collect::<Vec<_>>(),
         "quiesced_until": time(receipt.quiesced_until.as_ref()),
         "time_to_first_zero": seconds(receipt.time_to_first_zero.as_ref()),
+        "schedules": receipt.schedules,
+        "descendants": receipt.descendants,
+        "suspects": receipt.suspects.iter().map(execution_json).collect::<Vec<_>>(),
+        "suspect_count": receipt.suspect_count,
+        "engine_reason": receipt.engine_reason,
     })
 }
 
@@ -317,9 +323,14 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
         .map(|until| format!(", until {until} or SourceService.Resume"))
         .unwrap_or_default();
     known("sources", Some(format!("{}{until}", receipt.quiesce)));
+    known("schedules", Some(receipt.schedules.join(", ")));
+    let descendants = match receipt.descendants {
+        0 => String::new(),
+        n => format!(", {n} of them by descent"),
+    };
     known(
         "stopped",
-        Some(format!("{} acknowledged by the server", receipt.stopped)),
+        Some(format!("{} acknowledged by the server{descendants}", receipt.stopped)),
     );
     known(
         "others",
@@ -356,6 +367,21 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
         let limits = change.limits.as_ref().map(limits_line).unwrap_or_default();
         known("adjusted", Some(format!("{at}: {limits}")));
     }
+    for suspect in &receipt.suspects {
+        known(
+            "suspect",
+            Some(format!("{}: no WorkloadId, not stopped", execution_line(suspect))),
+        );
+    }
+    known(
+        "suspects",
+        (receipt.suspect_count > 0).then(|| {
+            format!(
+                "{} open, of the target's types and without a WorkloadId",
+                receipt.suspect_count
+            )
+        }),
+    );
     for blocker in &receipt.blockers {
         known("blocker", Some(blocker.clone()));
     }

@@ -29,6 +29,7 @@ use crate::message::{
     BatchReport, BatchState, Command, CommandId, Confirmed, Event, PassKind, QuiesceStatus, Quiesced, Reply, Starter,
 };
 use crate::outcome::{Outcome, PassSummary, Phase, Progress, Totals, Verdict, Why};
+use crate::seen::Seen;
 use crate::spec::{CampaignSpec, ConfirmSpec, Engine};
 use pass::Pass;
 
@@ -97,6 +98,9 @@ pub struct Campaign {
     totals: Totals,
     failures: Vec<crate::window::Failure>,
     starters: Vec<Starter>,
+    /// What the target's rows had in common.
+    #[serde(default)]
+    seen: Seen,
     warnings: Vec<String>,
     ending: Option<(Verdict, Why)>,
     outcome: Option<Outcome>,
@@ -148,6 +152,7 @@ impl Campaign {
             totals: Totals::default(),
             failures: Vec::new(),
             starters: Vec::new(),
+            seen: Seen::default(),
             warnings: Vec::new(),
             ending: None,
             outcome: None,
@@ -370,9 +375,19 @@ impl Campaign {
                 timeout_ms: self.spec.confirm_timeout_ms,
                 poll_ms: self.spec.confirm_poll_ms,
                 scope: self.spec.scope.clone(),
+                roots: self.roots(),
                 retry: self.spec.window.retry.clone(),
             },
         });
+    }
+
+    /// Where to look for what descends from the target.
+    fn roots(&self) -> Vec<String> {
+        if self.spec.scope.descendants {
+            self.seen.roots.iter().cloned().collect()
+        } else {
+            Vec::new()
+        }
     }
 
     fn on_confirmed(&mut self, confirmed: Confirmed) {

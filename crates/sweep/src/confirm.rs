@@ -234,6 +234,17 @@ impl Confirm {
         let Some(mut described) = self.in_flight.remove(&slot) else {
             return;
         };
+        let reply = match reply {
+            // The current run of that workflow id: the same ancestors only if it has the same parent.
+            DescribeReply::Open { row, first_run_id } => {
+                let descends = described.row.descends && row.parent_run_id == described.row.parent_run_id;
+                DescribeReply::Open {
+                    row: Row { descends, ..row },
+                    first_run_id,
+                }
+            }
+            reply => reply,
+        };
         match reply {
             DescribeReply::Open { row, .. } if self.spec.scope.admits(&row) => {
                 let alive = AliveExecution {

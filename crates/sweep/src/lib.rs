@@ -32,6 +32,7 @@ mod limiter;
 mod message;
 mod outcome;
 mod row;
+mod seen;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spec;
@@ -46,6 +47,7 @@ pub use message::{
 };
 pub use outcome::{Outcome, PassSummary, Phase, Progress, Totals, Verdict, Why};
 pub use row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, Scope, StopReply};
+pub use seen::Seen;
 pub use spec::{CampaignSpec, ConfirmSpec, Engine, LimiterSpec, RetrySpec, WindowLimits, WindowSettings, WindowSpec};
 pub use window::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult};
 

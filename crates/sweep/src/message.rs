@@ -127,6 +127,7 @@ pub enum Reply {
 }
 
 /// What happens to a campaign.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and never kept")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {

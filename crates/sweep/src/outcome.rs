@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::message::{AliveExecution, BatchReport, Look, PassKind, QuiesceStatus, StaleExecution, Starter};
+use crate::seen::Seen;
 use crate::window::{Counts, Failure};
 
 /// Where a campaign is.
@@ -171,6 +172,9 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
     /// What was seen to start after the fence, most frequent first; at most 32.
     pub starters: Vec<Starter>,
+    /// What the target's rows had in common.
+    #[serde(default)]
+    pub seen: Seen,
     /// What somebody should know: refused sources, a batch that failed, lost windows. At most 32.
     pub warnings: Vec<String>,
 }

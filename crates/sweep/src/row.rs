@@ -22,10 +22,16 @@ pub struct Row {
     pub start_ms: u64,
     /// Workflow id of the root of its tree; its own id, or empty where the server does not say, for a root.
     pub root_workflow_id: String,
+    /// Run id of the root; empty where the server does not say.
+    pub root_run_id: String,
     /// Workflow id of its parent, where the server says.
     pub parent_workflow_id: Option<String>,
+    /// Run id of its parent, where the server says.
+    pub parent_run_id: Option<String>,
     /// Value of the search attribute `WorkloadId`, where it has one.
     pub workload_id: Option<String>,
+    /// Whether one of its ancestors was found to be in the target, though it is not itself. Whoever lists it finds that out.
+    pub descends: bool,
 }
 
 /// What a cancellation may stop, as far as a single row can tell. The query narrows further.
@@ -35,6 +41,8 @@ pub struct Scope {
     /// When set, only executions whose `WorkloadId` is exactly this. Unset (default): the target is a filter which only
     /// the server can evaluate, and a row's word for it is its presence in the listing.
     pub workload_id: Option<String>,
+    /// Whether what descends from the target is in scope, too. Default: no.
+    pub descendants: bool,
 }
 
 impl Scope {
@@ -45,7 +53,8 @@ impl Scope {
             .iter()
             .any(|prefix| row.workflow_id.starts_with(prefix));
         let tagged = self.workload_id.is_none() || self.workload_id == row.workload_id;
-        !protected && !row.workflow_id.is_empty() && tagged
+        let descends = self.descendants && row.descends;
+        !protected && !row.workflow_id.is_empty() && (tagged || descends)
     }
 }
 

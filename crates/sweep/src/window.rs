@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::limiter::{Limiter, LimiterSnapshot, Sample};
 use crate::message::Starter;
 use crate::row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
+use crate::seen::Seen;
 use crate::spec::{WindowLimits, WindowSpec};
 use flow::{Call, Listing, Target};
 use pace::Pace;
@@ -74,6 +75,7 @@ pub struct Window {
     outcomes: Vec<TargetOutcome>,
     failures: Vec<Failure>,
     starters: BTreeMap<(String, Option<String>), u64>,
+    seen: Box<Seen>,
 }
 
 impl Window {
@@ -115,6 +117,7 @@ impl Window {
             outcomes: Vec::new(),
             failures: Vec::new(),
             starters: BTreeMap::new(),
+            seen: Box::default(),
             spec,
         }
     }
@@ -228,6 +231,17 @@ impl Window {
             self.counts.describes += 1;
             target.describes += 1;
         }
+        let reply = match reply {
+            // The listed run itself, so the same ancestors.
+            DescribeReply::Open { row, first_run_id } => DescribeReply::Open {
+                row: Row {
+                    descends: target.row.descends,
+                    ..row
+                },
+                first_run_id,
+            },
+            reply => reply,
+        };
         match reply {
             // Somebody else's chain under the same workflow id is not the chain that was listed.
             DescribeReply::Open { row, .. } if !self.spec.scope.admits(&row) => {
@@ -318,6 +332,7 @@ impl Window {
             error: self.error.clone(),
             failures: self.failures.clone(),
             starters,
+            seen: self.seen.clone(),
             limiter: self.limiter.snapshot(),
         }
     }

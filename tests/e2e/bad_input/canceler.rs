@@ -327,6 +327,7 @@ fn start(table: &mut Table, mark: &str) {
             looks: 1,
             confirm_timeout: millis(-5_000),
             confirm_poll: millis(10),
+            include_descendants: None,
         }),
         request_id: "not/an/id".to_owned(),
         validate_only: false,

@@ -56,12 +56,18 @@ impl Filter {
     /// The executions of the target for which `condition` holds, ours excluded. The caller's text comes last and in
     /// parentheses, so that nothing in it could take an exclusion away, even if [`Filter::check`] had overlooked it.
     pub fn with(&self, condition: &str) -> String {
-        let mut query = condition.to_owned();
-        for prefix in OWN_PREFIXES {
-            query.push_str(&format!(" AND NOT WorkflowId STARTS_WITH \"{prefix}\""));
-        }
-        format!("{query} AND ({})", self.0)
+        format!("{} AND ({})", excluding_own(condition), self.0)
     }
+}
+
+/// All executions for which `condition` holds, ours excluded, of the target or not.
+#[must_use]
+pub fn excluding_own(condition: &str) -> String {
+    let mut query = condition.to_owned();
+    for prefix in OWN_PREFIXES {
+        query.push_str(&format!(" AND NOT WorkflowId STARTS_WITH \"{prefix}\""));
+    }
+    query
 }
 
 /// What is wrong with a caller's filter, as far as can be told without the server.

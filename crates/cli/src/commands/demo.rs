@@ -7,10 +7,11 @@
 mod check;
 
 use super::dev::{self, Interrupts};
+use super::grow::{self, PLANNED_TIMES};
 use super::receipt::fetch_receipt;
 use super::stop::{EngineArg, rate, seconds_to_zero};
-use super::{missing, stop, watch};
-use crate::clients::{Addresses, unary};
+use super::{stop, watch};
+use crate::clients::Addresses;
 use crate::dev::{DevMesh, JaegerWish};
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
@@ -19,14 +20,9 @@ use check::Counter;
 use quell_api::canceler::v1::{CancellationSpec, Engine, Receipt, StartCancellationRequest};
 use quell_api::r#type::v1::Target;
 use quell_api::r#type::v1::target::Selector;
-use quell_api::work::v1::{SnowballSpec, StartSnowballRequest, WatchSnowballRequest};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// How much larger the snowball is planned than it is when it is stopped: it must still be growing then.
-const PLANNED_TIMES: u64 = 4;
-/// A snowball that has not grown for this long never will.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// After this long the second independent count is taken.
 const SECOND_COUNT_AFTER: Duration = Duration::from_secs(10);
 /// What the server's own batch operation does by default, in workflows a second.
@@ -39,7 +35,7 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(10..=500_000))]
     size: u64,
     /// How executions are stopped.
-    #[arg(long, value_enum, default_value = "sweep")]
+    #[arg(long, value_enum, default_value = "auto")]
     engine: EngineArg,
     /// Without Jaeger, hence without a trace.
     #[arg(long)]
@@ -95,7 +91,15 @@ async fn perform(ui: Ui, mesh: &DevMesh, args: &DemoArgs) -> Result<(u8, serde_j
     let counter = Counter::new(mesh).await?;
     let workload_id = format!("demo-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
 
-    let planned = grow(ui, &addresses, &workload_id, args.size).await?;
+    let planned = grow::until(
+        ui,
+        &addresses,
+        &workload_id,
+        args.size,
+        args.size.saturating_mul(PLANNED_TIMES),
+    )
+    .await?
+    .planned;
     let closed_before = counter
         .count(&format!(r#"WorkloadId="{workload_id}" AND ExecutionStatus!="Running""#))
         .await?;
@@ -127,76 +131,6 @@ async fn perform(ui: Ui, mesh: &DevMesh, args: &DemoArgs) -> Result<(u8, serde_j
         .count(&format!(r#"WorkloadId="{workload_id}" AND ExecutionStatus!="Running""#))
         .await?;
     report(ui, mesh, &receipt, closed.saturating_sub(closed_before), open_after).await
-}
-
-/// Lets a snowball grow until enough of it is open, and makes sure that it is growing still.
-async fn grow(ui: Ui, addresses: &Addresses, workload_id: &str, size: u64) -> Result<i64, Failure> {
-    let spec = SnowballSpec {
-        width: width_for(size),
-        depth: 2,
-        workload_id: workload_id.to_owned(),
-        ..Default::default()
-    };
-    let request = StartSnowballRequest {
-        spec: Some(spec),
-        request_id: workload_id.to_owned(),
-        validate_only: false,
-    };
-    let mut client = addresses.snowballs().await?;
-    let started = client.start_snowball(unary(request)).await?.into_inner();
-    let planned = started.planned_workflows;
-    ui.line(format!(
-        "a snowball of {planned} workflows grows; it is stopped when {size} are open"
-    ));
-    let interval = prost_types::Duration { seconds: 1, nanos: 0 };
-    let request = WatchSnowballRequest {
-        snowball_id: started.snowball_id,
-        interval: Some(interval),
-    };
-    let mut looks = client.watch_snowball(request).await?.into_inner();
-    let mut meter = ui.meter();
-    let mut most = 0;
-    let mut grown_at = Instant::now();
-    while let Some(look) = looks.message().await? {
-        let snowball = look.snowball.ok_or_else(|| missing("snowball"))?;
-        let open = u64::try_from(snowball.open).unwrap_or(0);
-        meter.show(
-            "growing",
-            open,
-            size,
-            &format!("open, {:+.0} a second", look.growth_per_second),
-        );
-        if open > most {
-            (most, grown_at) = (open, Instant::now());
-        }
-        if open >= size {
-            meter.finish();
-            if look.growth_per_second <= 0.0 || snowball.total >= planned {
-                return Err(Failure::Other(format!(
-                    "the snowball stopped growing at {open}: that would prove nothing"
-                )));
-            }
-            ui.line(format!(
-                "{open} are open, and {:.0} more start each second",
-                look.growth_per_second
-            ));
-            return Ok(planned);
-        }
-        if grown_at.elapsed() > STALLED_AFTER {
-            return Err(Failure::Other(format!(
-                "the snowball has stopped growing at {open} of {size}"
-            )));
-        }
-    }
-    Err(Failure::Other(format!("the snowball ended at {most} of {size}")))
-}
-
-/// The smallest width whose tree of depth 2 holds several times the size.
-fn width_for(size: u64) -> u32 {
-    let enough = size.saturating_mul(PLANNED_TIMES);
-    (1..u32::MAX)
-        .find(|width| u64::from(*width) * (u64::from(*width) + 1) >= enough)
-        .unwrap_or(u32::MAX)
 }
 
 /// Two independent counts; the larger one counts.
@@ -251,21 +185,4 @@ async fn report(
         "trace_url": trace,
     });
     Ok((code, result))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_snowball_is_planned_larger_than_it_gets() {
-        for size in [10_u64, 5_000, 500_000] {
-            let width = u64::from(width_for(size));
-            assert!(width + width * width >= PLANNED_TIMES * size, "{size}");
-            assert!(
-                width + width * width <= 2_500_000,
-                "{size} is more than the work service takes"
-            );
-        }
-    }
 }

@@ -1,10 +1,12 @@
 //! The commands: one module each, all of the same shape: arguments, and a function that gives an exit code or a [`Failure`].
 
+mod bench;
 mod cancellation;
 mod demo;
 mod dev;
 mod doctor;
 mod failures;
+mod grow;
 mod receipt;
 mod snowball;
 mod stop;
@@ -43,6 +45,8 @@ enum Command {
     Dev(dev::DevArgs),
     /// Shows the main job: a mesh of its own, a snowball that goes on growing, a cancellation, the receipt, a check.
     Demo(demo::DemoArgs),
+    /// Measures how fast workloads are stopped, by Quell and by the alternatives, interleaved on one server.
+    Bench(bench::BenchArgs),
     /// Checks a mesh: each line says ok, or what to do.
     Doctor(doctor::DoctorArgs),
     /// Finds or fetches the programs that a mesh needs: temporal, grpcurl, jaeger.
@@ -79,6 +83,7 @@ pub async fn run(cli: Cli) -> u8 {
     let outcome = match command {
         Command::Dev(args) => Box::pin(dev::run(ui, args)).await,
         Command::Demo(args) => Box::pin(demo::run(ui, args)).await,
+        Command::Bench(args) => Box::pin(bench::run(ui, addresses, args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(ui, args)).await,
         Command::Tools(args) => tools::run(ui, args).await,
         Command::Snowball(command) => snowball::run(ui, &addresses, command).await,

@@ -14,6 +14,8 @@ use std::time::Duration;
 /// How executions are stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum EngineArg {
+    /// Left to Quell, which says what it chose and why.
+    Auto,
     /// Roots first, then everything open in parallel, until nothing is left.
     Sweep,
     /// The server's batch operation is triggered, and what is new is swept meanwhile.
@@ -23,6 +25,7 @@ pub(super) enum EngineArg {
 impl From<EngineArg> for Engine {
     fn from(arg: EngineArg) -> Self {
         match arg {
+            EngineArg::Auto => Self::Auto,
             EngineArg::Sweep => Self::Sweep,
             EngineArg::Both => Self::Both,
         }
@@ -38,7 +41,7 @@ pub(super) struct StopArgs {
     #[arg(long)]
     reason: String,
     /// How executions are stopped.
-    #[arg(long, value_enum, default_value = "sweep")]
+    #[arg(long, value_enum, default_value = "auto")]
     engine: EngineArg,
     /// The most executions that may be stopped [default: 10000].
     #[arg(long, value_name = "N")]
@@ -46,7 +49,10 @@ pub(super) struct StopArgs {
     /// Most stops in flight at once [default: 750].
     #[arg(long, value_name = "N")]
     concurrency: Option<i32>,
-    /// Do not tell the work service to stop spawning.
+    /// Stop only what matches itself, not what descends from it.
+    #[arg(long)]
+    no_descendants: bool,
+    /// Do not tell the work service to stop spawning, and leave schedules as they are.
     #[arg(long, conflicts_with = "require_quiesce")]
     no_quiesce: bool,
     /// End before anything is stopped when the source cannot be told to stop spawning.
@@ -89,6 +95,7 @@ impl StopArgs {
             looks: self.looks.unwrap_or_default(),
             confirm_timeout: self.confirm_timeout,
             confirm_poll: self.confirm_poll,
+            include_descendants: self.no_descendants.then_some(false),
         };
         StartCancellationRequest {
             spec: Some(spec),

@@ -70,6 +70,27 @@ fn the_size_of_a_demo_has_bounds() {
 }
 
 #[test]
+fn a_bench_has_bounds_and_takes_lists() {
+    assert!(parse("bench").is_ok());
+    assert!(parse("bench --sizes 60,300 --rounds 2 --shapes tree --contenders quell,root --ladder 4").is_ok());
+    assert!(parse("bench --temporal-address 127.0.0.1:7233 --temporal-namespace default").is_ok());
+    let kind = |line| parse(line).unwrap_err().kind();
+    for line in [
+        "bench --sizes 60,1",
+        "bench --rounds 0",
+        "bench --ladder 0",
+        "bench --look-every soon",
+    ] {
+        assert_eq!(kind(line), ErrorKind::ValueValidation, "{line}");
+    }
+    assert_eq!(kind("bench --shapes round"), ErrorKind::InvalidValue);
+    assert_eq!(
+        kind("bench --temporal-namespace default"),
+        ErrorKind::MissingRequiredArgument
+    );
+}
+
+#[test]
 fn durations_are_written_as_people_write_them() {
     let seconds = |text| parse_duration(text).map(|duration| duration.seconds);
     assert_eq!(seconds("90s"), Ok(90));

@@ -133,6 +133,7 @@ impl Campaign {
             stale,
             failures: self.failures.clone(),
             starters,
+            seen: self.seen.clone(),
             warnings: self.warnings.clone(),
         });
     }

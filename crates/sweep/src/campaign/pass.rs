@@ -124,6 +124,7 @@ impl Campaign {
                 cap: cap_left.div_ceil(free),
                 fence_ms: self.fence_ms(),
                 scope: self.spec.scope.clone(),
+                roots: self.roots(),
                 settings: self.spec.window.clone(),
             };
             self.issue(Command::RunWindow {
@@ -167,6 +168,7 @@ impl Campaign {
         for starter in result.starters {
             self.note_starter(starter);
         }
+        self.seen.merge(&result.seen);
         let free = NAMED_FAILURES.saturating_sub(self.failures.len());
         self.failures.extend(result.failures.into_iter().take(free));
         if let Some(pass) = self.pass.as_mut().filter(|pass| pass.summary.pass == number) {

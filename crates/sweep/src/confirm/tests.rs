@@ -220,3 +220,32 @@ fn a_look_that_was_cut_short_is_no_evidence_of_a_zero() {
     let confirmed = done(&mut confirm, third);
     assert!(!confirmed.zero && confirmed.looks.len() == 2, "{confirmed:?}");
 }
+
+#[test]
+fn a_descendant_is_alive_only_as_the_child_of_the_same_parent() {
+    let scope = crate::row::Scope {
+        workload_id: Some("1".to_owned()),
+        descendants: true,
+    };
+    let child = |parent: &str, descends| Row {
+        parent_run_id: Some(parent.to_owned()),
+        descends,
+        ..row("child")
+    };
+    for (parent, alive) in [("parent", 1), ("stranger", 0)] {
+        let mut confirm = Confirm::new(ConfirmSpec {
+            scope: scope.clone(),
+            ..ConfirmSpec::default()
+        });
+        assert_eq!(confirm.next(0), ConfirmStep::MeasureLag);
+        confirm.on_lag(0, 100);
+        let at_ms = look(&mut confirm, 0, vec![child("parent", true), child("parent", false)]);
+        let open = DescribeReply::Open {
+            row: child(parent, false),
+            first_run_id: "first".to_owned(),
+        };
+        describe(&mut confirm, at_ms, open);
+        let confirmed = confirm.result(false, false);
+        assert_eq!(confirmed.alive, alive, "{parent}");
+    }
+}

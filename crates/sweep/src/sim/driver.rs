@@ -171,6 +171,7 @@ impl Run<'_> {
             Some(Mutation::RowsUnchecked) => Scope::default(),
             _ => Scope {
                 workload_id: Some(WORKLOAD.to_owned()),
+                ..Scope::default()
             },
         };
         let spec = CampaignSpec {

@@ -112,6 +112,9 @@ impl Window {
             return self.settle(target, TargetResult::OutOfScope);
         }
         self.note_starter(&target.row);
+        if !target.row.descends {
+            self.seen.note(&target.row);
+        }
         self.buffer.push(target);
     }
 
@@ -305,7 +308,10 @@ impl Window {
     /// Gives a target its one outcome.
     pub(super) fn settle(&mut self, target: Target, result: TargetResult) {
         match &result {
-            TargetResult::Stopped => self.counts.stopped += 1,
+            TargetResult::Stopped => {
+                self.counts.stopped += 1;
+                self.counts.descendants += u64::from(target.row.descends);
+            }
             TargetResult::AlreadyClosed => self.counts.already_closed += 1,
             TargetResult::NotFound => self.counts.not_found += 1,
             TargetResult::OutOfScope => self.counts.out_of_scope += 1,

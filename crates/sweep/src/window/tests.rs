@@ -15,6 +15,7 @@ fn row(id: &str, start_ms: u64) -> Row {
         root_workflow_id: "root".to_owned(),
         parent_workflow_id: None,
         workload_id: Some("1".to_owned()),
+        ..Row::default()
     }
 }
 
@@ -32,12 +33,14 @@ fn window(cap: u64) -> Window {
     };
     let scope = Scope {
         workload_id: Some("1".to_owned()),
+        descendants: true,
     };
     Window::new(WindowSpec {
         cap,
         fence_ms: 1_000,
         scope,
         settings,
+        ..WindowSpec::default()
     })
 }
 
@@ -115,6 +118,47 @@ fn parents_go_before_leaves_and_of_those_the_newest_first() {
     };
     let order: Vec<String> = (0..5).map(stop_next).collect();
     assert_eq!(order, ["mid", "alone", "leaf-4", "leaf-3", "leaf-1"]);
+}
+
+#[test]
+fn what_descends_is_stopped_and_counted_apart() {
+    let mut window = window(10);
+    let untagged = |id: &str, descends| Row {
+        workload_id: None,
+        descends,
+        ..row(id, 2_000)
+    };
+    list(
+        &mut window,
+        vec![
+            row("tagged", 1_000),
+            untagged("child", true),
+            untagged("stranger", false),
+        ],
+        None,
+    );
+    let (slot, _) = stop(&mut window, 0);
+    window.on_stop(0, slot, StopReply::Stopped, 1_000);
+    // It continued as new meanwhile: Describe shows the listed run, which has the same ancestors.
+    let (slot, _) = stop(&mut window, 0);
+    window.on_stop(0, slot, StopReply::NotFound, 1_000);
+    let Step::Describe { slot, .. } = step(&mut window, 0) else {
+        panic!("not described")
+    };
+    let open = DescribeReply::Open {
+        row: untagged("child", false),
+        first_run_id: "first".to_owned(),
+    };
+    window.on_describe(0, slot, open);
+    let (slot, pin) = stop(&mut window, 0);
+    assert_eq!(pin.first_run_id, "first");
+    window.on_stop(0, slot, StopReply::Stopped, 1_000);
+    let result = done(&mut window, 0);
+    assert_eq!((result.counts.stopped, result.counts.descendants), (2, 1));
+    assert_eq!(result.counts.out_of_scope, 1);
+    // What is seen of the target is that of its own rows.
+    assert_eq!(result.seen.roots, ["root".to_owned()].into());
+    assert_eq!(result.seen.first_start_ms, Some(1_000));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::limiter::LimiterSnapshot;
 use crate::message::Starter;
 use crate::row::{PageToken, Pin};
+use crate::seen::Seen;
 
 /// Names one call in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,6 +74,8 @@ pub struct Counts {
     /// Targets left alone because of the cap, a request to stop, or a lost reservation.
     pub skipped: u64,
 
+    /// Of the stopped: without the target's tag, in scope by descent.
+    pub descendants: u64,
     /// Rows that were listed twice; not in `listed`.
     pub duplicates: u64,
     /// Pages listed.
@@ -101,6 +104,7 @@ impl Counts {
         self.failed += other.failed;
         self.out_of_scope += other.out_of_scope;
         self.skipped += other.skipped;
+        self.descendants += other.descendants;
         self.duplicates += other.duplicates;
         self.pages += other.pages;
         self.describes += other.describes;
@@ -182,6 +186,8 @@ pub struct WindowResult {
     pub failures: Vec<Failure>,
     /// What was seen to start after the fence, most frequent first; at most 32.
     pub starters: Vec<Starter>,
+    /// What the rows of the target had in common; those of its descendants not.
+    pub seen: Box<Seen>,
     /// Where the concurrency limit ended.
     pub limiter: LimiterSnapshot,
 }

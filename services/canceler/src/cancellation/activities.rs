@@ -20,12 +20,13 @@ use super::{
     hub::Hub,
     limits::{self, Limits, LimitsReader},
     messages::{
-        Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, PlanInput, PlanOutput,
-        StopBatchInput, StopBatchOutput, WindowInput, WindowOutput,
+        Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, GiveBackInput,
+        PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, WindowInput, WindowOutput,
     },
     namespace::Namespace,
     query,
     receipt::{Receipt, Signed},
+    schedules,
     status::activity_error,
     sweeper::Sweeper,
 };
@@ -78,10 +79,16 @@ impl CancelActivities {
         input: FenceInput,
     ) -> Result<FenceOutput, ActivityError> {
         let span = info_span!("fence", answer = Empty, fence = Empty);
+        let cancellation_id = &input.task.cancellation_id;
         let work = async {
-            let answer = match &input.workload_id {
-                Some(id) => fence::quiesce(&self.work_address, id, &input.reason, input.ttl_ms).await,
-                None => fence::Answer::not_asked(),
+            let (answer, found) = match &input.workload_id {
+                Some(id) => {
+                    let schedules = async { Ok(schedules::pause(&self.namespace().await?, cancellation_id, id).await) };
+                    let source = fence::quiesce(&self.work_address, id, &input.reason, input.ttl_ms);
+                    let (answer, found) = tokio::join!(source, schedules);
+                    (answer, found.map_err(|error: ActivityError| error)?)
+                }
+                None => (fence::Answer::not_asked(), schedules::Found::default()),
             };
             let main = self.namespace().await?;
             let fence_ms = canary::server_time(&main, &input.task.cancellation_id)
@@ -90,16 +97,41 @@ impl CancelActivities {
             span.record("answer", answer.word).record("fence", query_time(fence_ms));
             let accepted = answer.status == QuiesceStatus::Accepted;
             Ok(FenceOutput {
-                quiesced: answer.at(fence_ms),
+                quiesced: answer.at(fence_ms, &found.problems),
                 answer: answer.word.to_owned(),
                 until_ms: if accepted {
                     fence_ms.saturating_add(input.ttl_ms)
                 } else {
                     0
                 },
+                schedules: found.paused,
             })
         };
-        beating(&ctx, work).instrument(span.clone()).await
+        let fenced = beating(&ctx, work).instrument(span.clone()).await;
+        if ctx.is_cancelled()
+            && let Some(id) = &input.workload_id
+        {
+            // Nobody will hear what was paused: it is given back here.
+            let main = self.namespace().await?;
+            schedules::undo(&main, cancellation_id, id).await;
+        }
+        fenced
+    }
+
+    /// Gives the schedules back that were paused with the fence.
+    #[activity(name = "give_back_schedules")]
+    pub async fn give_back_schedules(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: GiveBackInput,
+    ) -> Result<Vec<String>, ActivityError> {
+        let work = async {
+            let main = self.namespace().await?;
+            schedules::give_back(&main, &input.cancellation_id, &input.schedules)
+                .await
+                .map_err(|status| activity_error("giving schedules back", &status))
+        };
+        beating(&ctx, work).await
     }
 
     /// Plans a pass: how many there are. The whole pass is one window: listing is never the limit.

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use super::{namespace::Namespace, query};
 
 /// Canaries of one measurement.
-const CANARIES: usize = 4;
+const CANARIES: usize = 32;
 /// Their own WorkloadId: never a target's.
 const CANARY_WORKLOAD: &str = "quell-canary";
 /// The longest lag that is waited for, each way.

@@ -15,8 +15,8 @@ use super::{
     activities::CancelActivities,
     limits::Limits,
     messages::{
-        CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, Ledger,
-        PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
+        CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, GiveBackInput,
+        Ledger, PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
     },
     query,
     receipt::{Receipt, Signed},
@@ -33,6 +33,8 @@ const BATCH_AWAY: Duration = Duration::from_secs(15);
 const BATCH_START: Duration = Duration::from_secs(60);
 /// How long it may take to be stopped.
 const BATCH_STOP: Duration = Duration::from_secs(30);
+/// How long giving schedules back is tried: long enough for a server that restarts.
+const GIVE_BACK: Duration = Duration::from_secs(120);
 /// How much longer than the deadline a source keeps still.
 const QUIESCE_MARGIN_MS: u64 = 60_000;
 
@@ -57,6 +59,7 @@ impl Answered {
             Self::Fence(fence) => {
                 ledger.quiesce = fence.answer;
                 ledger.quiesced_until_ms = fence.until_ms;
+                ledger.schedules = fence.schedules;
                 Reply::Quiesced(fence.quiesced)
             }
             Self::Planned(planned) => Reply::Planned(planned),
@@ -260,6 +263,30 @@ pub(super) async fn sign(
     ctx.execute_activity(CancelActivities::sign_receipt, receipt, options)
         .await
         .map_err(|error| reason(&error))
+}
+
+/// Gives the schedules back that were paused with the fence; what could not be given back is a warning of the receipt.
+pub(super) async fn give_back(
+    ctx: &WorkflowContext<BulkCancelWorkflow>,
+    input: &CancelInput,
+    ledger: &Ledger,
+) -> Vec<String> {
+    let named = |problem: String| {
+        let ids: Vec<_> = ledger.schedules.iter().map(|one| one.schedule_id.as_str()).collect();
+        format!("schedules may still be paused ({}): {problem}", ids.join(", "))
+    };
+    let input = GiveBackInput {
+        cancellation_id: input.cancellation_id.clone(),
+        schedules: ledger.schedules.clone(),
+    };
+    let options = options_within(GIVE_BACK, WorkflowCancellationToken::new());
+    match ctx
+        .execute_activity(CancelActivities::give_back_schedules, input, options)
+        .await
+    {
+        Ok(problems) => problems,
+        Err(error) => vec![named(reason(&error))],
+    }
 }
 
 fn options(token: WorkflowCancellationToken, cancellation: ActivityCancellationType) -> ActivityOptions {

@@ -13,6 +13,8 @@ use super::{
     query,
 };
 
+/// Suspects that are named.
+const NAMED_SUSPECTS: i32 = 20;
 /// Starters that are named.
 const NAMED: usize = 20;
 /// Starters whose identity is looked up, one call each.
@@ -32,11 +34,22 @@ pub(crate) async fn run(main: &Namespace, input: &ConcludeInput) -> Result<Concl
     } else {
         Vec::new()
     };
-    Ok(Conclusion {
+    let mut conclusion = Conclusion {
         closed: Some(closed),
         open: Some(open),
         starters,
-    })
+        ..Conclusion::default()
+    };
+    if !input.types.is_empty() {
+        let query = query::suspects(&input.types, input.first_start_ms);
+        conclusion.suspects = main.list(query.clone(), NAMED_SUSPECTS, None).await?.rows;
+        conclusion.suspects.retain(|row| !is_own(&row.workflow_id));
+        // Mostly there is none: then there is nothing to count.
+        if !conclusion.suspects.is_empty() {
+            conclusion.suspect_count = main.count(query).await?;
+        }
+    }
+    Ok(conclusion)
 }
 
 /// Groups what started by type and parent, most frequent first, and finds out the identity of the most frequent.

@@ -9,6 +9,7 @@ use tonic::Status;
 use super::{
     canary,
     convert::Clock,
+    listing::Listing,
     messages::{Beat, ConfirmInput, ConfirmOutput},
     namespace::{Namespace, Page},
     status::call_error,
@@ -36,12 +37,21 @@ pub(crate) async fn run(
     input: &ConfirmInput,
 ) -> Result<ConfirmOutput, ActivityError> {
     let mut confirm = Confirm::new(input.spec.clone());
-    let query = input.task.filter.open();
+    let (filter, spec) = (&input.task.filter, &input.spec);
+    let listing = Listing::new(
+        main.clone(),
+        filter.clone(),
+        filter.open(),
+        spec.scope.clone(),
+        spec.roots.clone(),
+    );
     let clock = Clock::start();
     let mut calls: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first_empty_ms = None;
+    // The look being made, as long as it has shown nothing.
+    let mut empty_since_ms = None;
     let mut open = None;
     loop {
         let wait = loop {
@@ -53,18 +63,9 @@ pub(crate) async fn run(
                 }
                 ConfirmStep::Look { page_size, token } => {
                     let size = i32::try_from(page_size).unwrap_or(1_000);
-                    let query = query.clone();
-                    calls.push(
-                        async move {
-                            let (asked_ms, first) = (clock.now_ms(), token.is_none());
-                            Answer::Look {
-                                asked_ms,
-                                first,
-                                page: main.list(query, size, token).await,
-                            }
-                        }
-                        .boxed(),
-                    );
+                    let (asked_ms, first) = (clock.now_ms(), token.is_none());
+                    let page = listing.page(size, token);
+                    calls.push(page.map(move |page| Answer::Look { asked_ms, first, page }).boxed());
                 }
                 ConfirmStep::Describe { slot, workflow_id } => {
                     calls.push(async move { Answer::Describe(slot, main.describe_current(workflow_id).await) }.boxed());
@@ -86,8 +87,12 @@ pub(crate) async fn run(
                     Answer::Lag(Ok(lag_ms)) => confirm.on_lag(now_ms, lag_ms),
                     Answer::Lag(Err(error)) => confirm.on_lag_error(now_ms, error),
                     Answer::Look { asked_ms, first, page: Ok(page) } => {
-                        if first && page.rows.is_empty() {
-                            first_empty_ms.get_or_insert(asked_ms);
+                        if first {
+                            empty_since_ms = Some(asked_ms);
+                        }
+                        empty_since_ms = empty_since_ms.filter(|_| page.rows.is_empty());
+                        if page.next.is_none() {
+                            first_empty_ms = first_empty_ms.or(empty_since_ms);
                         }
                         open = u64::try_from(page.rows.len()).ok();
                         confirm.on_look(now_ms, asked_ms, page.rows, page.next);

@@ -11,6 +11,8 @@ use super::convert::duration;
 
 /// How long a source may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Schedules that are named when they could not be paused.
+const SCHEDULE_PROBLEMS: usize = 5;
 /// Tries, when it cannot be reached.
 const ATTEMPTS: u32 = 3;
 
@@ -34,12 +36,22 @@ impl Answer {
         }
     }
 
-    /// With the fence, as the machine wants it.
-    pub(crate) fn at(&self, fence_ms: u64) -> Quiesced {
+    /// With the fence and with what became of the schedules, as the machine wants it: the worst answer of all sources.
+    pub(crate) fn at(&self, fence_ms: u64, schedules: &[String]) -> Quiesced {
+        let status = match self.status {
+            QuiesceStatus::Refused => QuiesceStatus::Refused,
+            _ if !schedules.is_empty() => QuiesceStatus::Unreachable,
+            status => status,
+        };
+        let detail: Vec<&str> = [self.detail.as_str()]
+            .into_iter()
+            .chain(schedules.iter().map(String::as_str).take(SCHEDULE_PROBLEMS))
+            .filter(|part| !part.is_empty())
+            .collect();
         Quiesced {
-            status: self.status,
+            status,
             fence_ms,
-            detail: self.detail.clone(),
+            detail: detail.join("; "),
         }
     }
 }

@@ -4,13 +4,14 @@
 use quell_api::target::Filter;
 use quell_sweep::{
     BatchReport, Campaign, CampaignSpec, Checkpoint, ConfirmSpec, Confirmed, Counts, PassKind, Phase, Planned,
-    Quiesced, StartRange, Starter, Verdict, WindowResult, WindowSpec,
+    Quiesced, Row, StartRange, Starter, Verdict, WindowResult, WindowSpec,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     limits::{Adjustment, Limits},
     receipt::JournalChunk,
+    schedules::Paused,
     spec::Spec,
 };
 
@@ -59,6 +60,8 @@ pub struct Ledger {
     pub quiesce: String,
     /// Until when they keep still unless they are told to go on, in milliseconds since the epoch; 0 when they do not.
     pub quiesced_until_ms: u64,
+    /// Schedules that were paused with the fence, to be given back at the end.
+    pub schedules: Vec<Paused>,
     /// Largest index lag measured, in milliseconds.
     pub lag_ms: u64,
     /// When a look first saw nothing open.
@@ -130,6 +133,18 @@ pub struct FenceOutput {
     /// Until when it keeps still unless it is told to go on, in milliseconds since the epoch; 0 when it does not.
     #[serde(default)]
     pub until_ms: u64,
+    /// Schedules of the target that were paused.
+    #[serde(default)]
+    pub schedules: Vec<Paused>,
+}
+
+/// Input of `give_back_schedules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GiveBackInput {
+    /// Id of the cancellation that paused them.
+    pub cancellation_id: String,
+    /// Which.
+    pub schedules: Vec<Paused>,
 }
 
 /// Input of `query_new_wf_executions`.
@@ -212,6 +227,12 @@ pub struct ConcludeInput {
     pub since_ms: u64,
     /// Whether to find out who keeps starting.
     pub blockers: bool,
+    /// Types of the target's executions; empty: no suspects are looked for.
+    #[serde(default)]
+    pub types: Vec<String>,
+    /// Start of the oldest of them.
+    #[serde(default)]
+    pub first_start_ms: u64,
 }
 
 /// Output of `conclude_cancellation`.
@@ -224,6 +245,10 @@ pub struct Conclusion {
     pub open: Option<u64>,
     /// Who started executions since then, most frequent first.
     pub starters: Vec<Starter>,
+    /// Open ones that may belong to the target and do not carry its tag; some of them.
+    pub suspects: Vec<Row>,
+    /// How many there are.
+    pub suspect_count: u64,
 }
 
 /// Input of `stop_batch`.

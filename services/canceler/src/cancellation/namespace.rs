@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use quell_mesh::{NamespaceClient, no_retry};
 use quell_sweep::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
-use temporalio_client::Client;
+use temporalio_client::{Client, grpc::WorkflowService};
 use temporalio_common::protos::temporal::api::{
-    common::v1::{WorkflowExecution, WorkflowType},
+    common::v1::{Payload, SearchAttributes, WorkflowExecution, WorkflowType},
     enums::v1::{EventType, WorkflowExecutionStatus},
     history::v1::history_event::Attributes,
     taskqueue::v1::TaskQueue,
@@ -64,7 +64,23 @@ impl Namespace {
         })
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Who we are to the server.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// A bare stub.
+    pub(crate) fn stub(&self) -> Box<dyn WorkflowService> {
+        self.client.connection().workflow_service()
+    }
+
+    /// A request that the SDK does not repeat, with a time limit.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = no_retry(message);
         request.set_timeout(CALL_TIMEOUT);
         request
@@ -77,7 +93,7 @@ impl Namespace {
             namespace: self.name.clone(),
             query,
         };
-        let mut stub = self.client.connection().workflow_service();
+        let mut stub = self.stub();
         // A count is never driven by a machine: the SDK may retry it.
         let mut request = Request::new(request);
         request.set_timeout(CALL_TIMEOUT);
@@ -94,7 +110,7 @@ impl Namespace {
             next_page_token: token.map(|token| token.0).unwrap_or_default(),
             query,
         };
-        let mut stub = self.client.connection().workflow_service();
+        let mut stub = self.stub();
         let answer = stub.list_workflow_executions(self.request(request)).await?.into_inner();
         let next = Some(answer.next_page_token)
             .filter(|token| !token.is_empty())
@@ -151,7 +167,7 @@ impl Namespace {
             namespace: self.name.clone(),
             execution: Some(WorkflowExecution { workflow_id, run_id }),
         };
-        let mut stub = self.client.connection().workflow_service();
+        let mut stub = self.stub();
         Ok(stub
             .describe_workflow_execution(self.request(request))
             .await?
@@ -172,7 +188,7 @@ impl Namespace {
             identity: self.identity.clone(),
             ..TerminateWorkflowExecutionRequest::default()
         };
-        let mut stub = self.client.connection().workflow_service();
+        let mut stub = self.stub();
         match stub.terminate_workflow_execution(self.request(request)).await {
             Ok(_) => StopReply::Stopped,
             Err(status) => stop_error(&status),
@@ -199,12 +215,10 @@ impl Namespace {
             }),
             workflow_execution_timeout: CANARY_LIFE.try_into().ok(),
             identity: self.identity.clone(),
-            search_attributes: (!fields.is_empty()).then_some(
-                temporalio_common::protos::temporal::api::common::v1::SearchAttributes { indexed_fields: fields },
-            ),
+            search_attributes: (!fields.is_empty()).then_some(SearchAttributes { indexed_fields: fields }),
             ..StartWorkflowExecutionRequest::default()
         };
-        let mut stub = self.client.connection().workflow_service();
+        let mut stub = self.stub();
         stub.start_workflow_execution(self.request(request)).await?;
         Ok(())
     }
@@ -225,7 +239,7 @@ impl Namespace {
             maximum_page_size: 1,
             ..GetWorkflowExecutionHistoryRequest::default()
         };
-        let mut stub = self.client.connection().workflow_service();
+        let mut stub = self.stub();
         let history = stub
             .get_workflow_execution_history(self.request(request))
             .await?
@@ -258,8 +272,8 @@ fn is_open(status: WorkflowExecutionStatus) -> bool {
 }
 
 /// A keyword as the server wants it.
-fn keyword(value: &str) -> temporalio_common::protos::temporal::api::common::v1::Payload {
-    temporalio_common::protos::temporal::api::common::v1::Payload {
+fn keyword(value: &str) -> Payload {
+    Payload {
         metadata: [
             ("encoding".to_owned(), b"json/plain".to_vec()),
             ("type".to_owned(), b"Keyword".to_vec()),
@@ -270,37 +284,40 @@ fn keyword(value: &str) -> temporalio_common::protos::temporal::api::common::v1:
     }
 }
 
+/// The WorkloadId among search attributes.
+pub(crate) fn workload_tag(attributes: Option<SearchAttributes>) -> Option<String> {
+    let payload = attributes?.indexed_fields.remove("WorkloadId")?;
+    match serde_json::from_slice(&payload.data).ok()? {
+        serde_json::Value::String(id) => Some(id),
+        // Some stores answer with a list of one.
+        serde_json::Value::Array(ids) => ids.into_iter().find_map(|id| id.as_str().map(str::to_owned)),
+        _ => None,
+    }
+}
+
 /// A listed or described execution as the machines know it.
 fn row(info: WorkflowExecutionInfo) -> Row {
-    let workload_id = info
-        .search_attributes
-        .and_then(|mut attributes| attributes.indexed_fields.remove("WorkloadId"))
-        .and_then(|payload| serde_json::from_slice(&payload.data).ok())
-        .and_then(|value: serde_json::Value| match value {
-            serde_json::Value::String(id) => Some(id),
-            // Some stores answer with a list of one.
-            serde_json::Value::Array(ids) => ids.into_iter().find_map(|id| id.as_str().map(str::to_owned)),
-            _ => None,
-        });
+    let workload_id = workload_tag(info.search_attributes);
     let execution = info.execution.unwrap_or_default();
+    let root = info.root_execution.unwrap_or_default();
+    let parent = info.parent_execution.unwrap_or_default();
     Row {
         workflow_id: execution.workflow_id,
         run_id: execution.run_id,
         workflow_type: info.r#type.map(|r#type| r#type.name).unwrap_or_default(),
         start_ms: info.start_time.map_or(0, |time| parts_ms(time.seconds, time.nanos)),
-        root_workflow_id: info.root_execution.map(|root| root.workflow_id).unwrap_or_default(),
-        parent_workflow_id: info
-            .parent_execution
-            .map(|parent| parent.workflow_id)
-            .filter(|id| !id.is_empty()),
+        root_workflow_id: root.workflow_id,
+        root_run_id: root.run_id,
+        parent_workflow_id: Some(parent.workflow_id).filter(|id| !id.is_empty()),
+        parent_run_id: Some(parent.run_id).filter(|id| !id.is_empty()),
         workload_id,
+        descends: false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use temporalio_common::protos::temporal::api::common::v1::SearchAttributes;
 
     #[test]
     fn a_row_carries_its_tag_however_the_store_writes_it() {

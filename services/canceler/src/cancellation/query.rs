@@ -1,6 +1,6 @@
 //! The visibility queries of a cancellation. All are made from a checked [`Filter`], which never forgets the exclusions.
 
-use quell_api::target::{Filter, OPEN};
+use quell_api::target::{Filter, OPEN, excluding_own};
 use quell_sweep::{PassKind, StartRange};
 
 use super::convert::query_time;
@@ -42,6 +42,31 @@ pub(crate) fn closed_since(filter: &Filter, since_ms: u64) -> String {
 #[must_use]
 pub(crate) fn started_since(filter: &Filter, since_ms: u64) -> String {
     filter.with(&format!("StartTime >= {}", query_time(since_ms)))
+}
+
+/// Those whose attribute has one of these values. What cannot be quoted is left out, and with nothing left nothing is found: an id
+/// with quotes in it is rare, and a query that it could change is no help to anybody.
+#[must_use]
+pub(crate) fn one_of(attribute: &str, values: &[String]) -> String {
+    let quoted: Vec<String> = values
+        .iter()
+        .filter(|value| !value.contains(['"', '\\']) && !value.chars().any(char::is_control))
+        .map(|value| format!("\"{value}\""))
+        .collect();
+    if quoted.is_empty() {
+        return format!("{attribute} = \"\"");
+    }
+    format!("{attribute} IN ({})", quoted.join(", "))
+}
+
+/// What may belong to the target and does not carry its tag: open, of its types, started since.
+#[must_use]
+pub(crate) fn suspects(types: &[String], since_ms: u64) -> String {
+    excluding_own(&format!(
+        "{} AND StartTime >= {} AND WorkloadId IS NULL AND {OPEN}",
+        one_of("WorkflowType", types),
+        query_time(since_ms)
+    ))
 }
 
 /// The canaries of a cancellation. Its id has no character that needs quoting.
@@ -89,5 +114,17 @@ mod tests {
             "StartTime < \"1970-01-01T00:00:01.000Z\" AND StartTime >= \"1970-01-01T00:00:00.000Z\" AND CloseTime IS NULL"
         ));
         assert!(queries[2].contains("StartTime >= \"1970-01-01T00:00:00.005Z\" AND CloseTime IS NULL"));
+    }
+
+    #[test]
+    fn values_cannot_leave_their_quotes() {
+        let values = ["a", "b\" OR \"\" = \"", "c\\", "d\n", "e f"].map(str::to_owned);
+        assert_eq!(one_of("RunId", &values), "RunId IN (\"a\", \"e f\")");
+        assert_eq!(one_of("RunId", &values[1..4]), "RunId = \"\"");
+        let suspects = suspects(&values[..1], 5);
+        assert!(suspects.starts_with(
+            "WorkflowType IN (\"a\") AND StartTime >= \"1970-01-01T00:00:00.005Z\" AND WorkloadId IS NULL AND CloseTime IS NULL"
+        ));
+        assert!(suspects.contains("NOT WorkflowId STARTS_WITH \"quell/\""));
     }
 }

@@ -82,10 +82,11 @@ impl Receipt {
     /// Executions closed in scope since the fence that were not stopped by us, at least 0.
     #[must_use]
     pub fn closed_by_others(&self) -> u64 {
+        let counts = &self.outcome.totals.counts;
         self.conclusion
             .closed
             .unwrap_or(0)
-            .saturating_sub(self.outcome.totals.counts.stopped)
+            .saturating_sub(counts.stopped.saturating_sub(counts.descendants))
     }
 
     /// What GetReceipt answers: when it was signed what was signed, and nothing that newer code would make of it.
@@ -167,6 +168,25 @@ impl Receipt {
                     failed: chunk.failed.map(count),
                 })
                 .collect(),
+            descendants: count(counts.descendants),
+            suspects: self
+                .conclusion
+                .suspects
+                .iter()
+                .map(|suspect| ExecutionRef {
+                    workflow_type: suspect.workflow_type.clone(),
+                    start_time: (suspect.start_ms > 0).then(|| timestamp(suspect.start_ms)),
+                    ..reference(&suspect.workflow_id, &suspect.run_id)
+                })
+                .collect(),
+            suspect_count: count(self.conclusion.suspect_count),
+            engine_reason: self.spec.engine_reason().to_owned(),
+            schedules: self
+                .ledger
+                .schedules
+                .iter()
+                .map(|paused| paused.schedule_id.clone())
+                .collect(),
             time_to_first_zero: self
                 .ledger
                 .first_zero_ms
@@ -238,6 +258,13 @@ impl Receipt {
         {
             warnings.push(
                 "the server's batch was stopped; what its worker had at hand may still end for some seconds".to_owned(),
+            );
+        }
+        if self.outcome.seen.more && self.spec.include_descendants {
+            warnings.push(
+                "the target has more trees, or more types, than are told apart: descendants and suspects were looked for in a part \
+                 of them"
+                    .to_owned(),
             );
         }
         let stale = self.outcome.stale.len();

@@ -14,7 +14,7 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use quell_mesh::{NamespaceClient, PayloadStore, Shutdown};
-use quell_sweep::{Checkpoint, DescribeReply, Slot, Step, StopReply, TargetResult, Window};
+use quell_sweep::{Checkpoint, DescribeReply, PassKind, Slot, StartRange, Step, StopReply, TargetResult, Window};
 use temporalio_common::{
     data_converters::{ActivitySerializationContext, SerializationContextData},
     error::ApplicationFailure,
@@ -31,6 +31,7 @@ use super::{
     convert::Clock,
     journal::{ChunkName, Journal},
     limits::Limits,
+    listing::Listing,
     messages::{Beat, WindowInput, WindowOutput},
     namespace::{Namespace, Page},
     query,
@@ -93,7 +94,7 @@ impl Sweeper<'_> {
         let mut known = limits.borrow_and_update().unwrap_or(input.limits);
         window.set_limits(known.window());
         let mut following = true;
-        let query = query::window(&input.task.filter, input.kind, input.range);
+        let listing = self.listing(input);
         let page_size = i32::try_from(input.spec.settings.page_size).unwrap_or(1_000);
 
         let clock = Clock::start();
@@ -109,7 +110,7 @@ impl Sweeper<'_> {
             let next = loop {
                 match window.next(clock.now_ms()) {
                     Step::List { token } => {
-                        let list = self.main.list(query.clone(), page_size, token);
+                        let list = listing.page(page_size, token);
                         calls.push(async move { Answer::Page(list.await) }.boxed());
                     }
                     Step::Stop { slot, pin } => {
@@ -242,6 +243,22 @@ impl Sweeper<'_> {
             journal_lacks: lost + unwritten,
             warnings,
         })
+    }
+
+    /// What the window lists. Descendants come with the pass over all that is open, where nothing narrows it: there their parents
+    /// are stopped already.
+    fn listing(&self, input: &WindowInput) -> Listing {
+        let task = &input.task;
+        let whole = input.kind == PassKind::Open && input.range == StartRange::ALL;
+        let roots = if whole { input.spec.roots.clone() } else { Vec::new() };
+        let query = query::window(&task.filter, input.kind, input.range);
+        Listing::new(
+            self.main.clone(),
+            task.filter.clone(),
+            query,
+            input.spec.scope.clone(),
+            roots,
+        )
     }
 
     /// Writes what is left of the journal, with heartbeats: a slow store must not look like a dead worker.

@@ -145,6 +145,10 @@ impl BulkCancelWorkflow {
             }
         };
 
+        if !ledger.schedules.is_empty() {
+            let problems = commands::give_back(ctx, &input, &ledger).await;
+            problems.into_iter().for_each(|problem| ledger.warn(problem));
+        }
         let conclusion = conclude(ctx, &input, &outcome, &mut ledger).await;
         let end_ms = now_ms(ctx);
         // None visible is what a clean end means; a count in between could only be older.
@@ -286,6 +290,12 @@ async fn conclude(
         task: commands::task(input),
         since_ms: outcome.fence_ms.unwrap_or(ledger.start_ms),
         blockers: outcome.verdict == Verdict::Blocked,
+        // Without a tag to lack there are no suspects.
+        types: match input.spec.workload_id() {
+            Some(_) => outcome.seen.types.iter().cloned().collect(),
+            None => Vec::new(),
+        },
+        first_start_ms: outcome.seen.first_start_ms.unwrap_or_default(),
     };
     match commands::conclude(ctx, request).await {
         Ok(conclusion) => conclusion,

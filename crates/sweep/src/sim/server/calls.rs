@@ -28,6 +28,7 @@ impl Server {
             root_workflow_id: workflow_id.split('.').next().unwrap_or_default().to_owned(),
             parent_workflow_id: parent,
             workload_id: tag.map(str::to_owned),
+            ..Row::default()
         }
     }
 

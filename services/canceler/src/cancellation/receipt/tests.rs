@@ -73,6 +73,7 @@ fn outcome(verdict: Verdict, why: Why) -> Outcome {
             run_id: "r".into(),
         }],
         failures: Vec::new(),
+        seen: quell_sweep::Seen::default(),
         starters: vec![Starter {
             workflow_type: "T".into(),
             seen: 9,
