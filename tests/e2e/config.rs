@@ -62,6 +62,33 @@ async fn every_mistake_is_named_at_once_with_exit_code_64() {
     }
 }
 
+/// A private key for another algorithm, as `openssl genpkey -algorithm x25519` writes it.
+const OTHER_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIPD+6PM0tes0FBiDEVTjycn7uPRrkPKheQFyazJaHfBH\n-----END PRIVATE KEY-----";
+
+#[tokio::test]
+async fn a_signing_key_that_is_none_is_a_mistake_that_names_the_setting_and_not_the_key() {
+    let mesh = mesh().await;
+    let dir = mesh.folder("config-signing");
+    let file = dir.join("key.pem");
+    std::fs::write(&file, OTHER_KEY).unwrap();
+    let path = file.display().to_string();
+    let bad = [
+        ("QUELL_RECEIPT_SIGNING_KEY_FILE", path.as_str(), "not one for Ed25519"),
+        ("QUELL_RECEIPT_SIGNING_KEY", SECRET, "PEM"),
+        ("QUELL_RECEIPT_SIGNING_KEY_FILE", "/nowhere/key.pem", "cannot be read"),
+    ];
+    for (name, value, why) in bad {
+        let ran = service(&mesh, Part::Canceler, &dir, &[(name, value)], &[]).await;
+        assert_eq!(ran.code, 64, "{}{}", ran.out, ran.err);
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(said.contains(name) && said.contains(why), "{said}");
+        assert!(
+            !said.contains(SECRET) && !said.contains("MC4CAQAw"),
+            "shows a secret:\n{said}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_effective_configuration_is_printed_without_secrets() {
     let mesh = mesh().await;

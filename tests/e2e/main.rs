@@ -11,6 +11,8 @@
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`] | caps, deadlines, exclusions |
+//! | [`adjust`] | limits changed on the way; a thousand watchers |
+//! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
 //! | [`scope`] | descendants, suspects, schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
@@ -25,6 +27,7 @@
     reason = "a test panics when what it shows does not hold; helpers of tests too"
 )]
 
+mod adjust;
 mod alone;
 mod bad_input;
 mod bench;
@@ -34,6 +37,7 @@ mod config;
 mod contract;
 mod details;
 mod drain;
+mod failures;
 mod guards;
 mod harness;
 mod killed;
@@ -43,8 +47,10 @@ mod outside;
 mod payloads;
 mod poll;
 mod reflection;
+mod refusing;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;
 mod scope;
+mod signed;
 mod trace;

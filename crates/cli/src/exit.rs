@@ -7,6 +7,7 @@
 //! | 2 | RESIDUE: something is open that could not be stopped |
 //! | 3 | BLOCKED: something went on starting executions until the deadline |
 //! | 4 | ABORTED |
+//! | 5 | `receipt verify`: something does not match |
 //! | 64 | the command line, or a value in it, is wrong |
 
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub const RESIDUE: u8 = 2;
 pub const BLOCKED: u8 = 3;
 /// The verdict ABORTED.
 pub const ABORTED: u8 = 4;
+/// A receipt does not hold.
+pub const MISMATCH: u8 = 5;
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
 

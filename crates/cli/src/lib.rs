@@ -12,6 +12,7 @@ pub mod error;
 pub mod exit;
 pub mod ports;
 pub mod process;
+pub mod receipt;
 pub mod tools;
 pub mod ui;
 pub mod view;

@@ -4,8 +4,8 @@
 
 use crate::ui::human_duration;
 use quell_api::canceler::v1::{
-    Cancellation, CancellationSpec, Engine, Failure as StopFailure, Phase, PreviewCancellationResponse, Receipt,
-    Verdict,
+    Adjustment, Cancellation, CancellationSpec, Engine, Failure as StopFailure, Limits, OutcomeCounts, Phase,
+    PreviewCancellationResponse, Receipt, Verdict,
 };
 use quell_api::r#type::v1::target::Selector;
 use quell_api::r#type::v1::{ExecutionRef, Target};
@@ -82,6 +82,29 @@ fn spec_json(spec: &CancellationSpec) -> Value {
     })
 }
 
+/// Limits as JSON.
+#[must_use]
+pub fn limits_json(limits: &Limits) -> Value {
+    json!({
+        "concurrency": limits.concurrency,
+        "stops_per_second": limits.stops_per_second,
+        "deadline": seconds(limits.deadline.as_ref()),
+    })
+}
+
+/// Limits in one line.
+#[must_use]
+pub fn limits_line(limits: &Limits) -> String {
+    let concurrency = limits.concurrency.map(|n| format!("at most {n} at a time"));
+    let rate = limits.stops_per_second.map(|n| match n {
+        0 => "any number a second".to_owned(),
+        n => format!("at most {n} a second"),
+    });
+    let deadline = duration(limits.deadline.as_ref()).map(|time| format!("deadline after {}", human_duration(time)));
+    let parts: Vec<_> = [concurrency, rate, deadline].into_iter().flatten().collect();
+    parts.join(", ")
+}
+
 /// A cancellation as JSON.
 #[must_use]
 pub fn cancellation_json(cancellation: &Cancellation) -> Value {
@@ -95,6 +118,8 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
             "rate_per_second": progress.rate_per_second,
             "eta": seconds(progress.eta.as_ref()),
             "concurrency_limit": progress.concurrency_limit,
+            "base_latency": seconds(progress.base_latency.as_ref()),
+            "latency": seconds(progress.latency.as_ref()),
         })
     });
     json!({
@@ -105,6 +130,7 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
         "end_time": time(cancellation.end_time.as_ref()),
         "spec": cancellation.spec.as_ref().map(spec_json),
         "progress": progress,
+        "limits": cancellation.limits.as_ref().map(limits_json),
     })
 }
 
@@ -181,8 +207,37 @@ pub fn preview_lines(preview: &PreviewCancellationResponse) -> Vec<String> {
     lines
 }
 
-fn stop_failure_json(failure: &StopFailure) -> Value {
-    json!({ "execution": failure.execution.as_ref().map(execution_json), "error": failure.error })
+/// A failed stop as JSON.
+#[must_use]
+pub fn stop_failure_json(failure: &StopFailure) -> Value {
+    json!({
+        "execution": failure.execution.as_ref().map(execution_json),
+        "error": failure.error,
+        "pass": failure.pass,
+        "attempt": failure.attempt,
+    })
+}
+
+/// A failed stop in one line.
+#[must_use]
+pub fn stop_failure_line(failure: &StopFailure) -> String {
+    let execution = failure.execution.as_ref().map(execution_line).unwrap_or_default();
+    format!("pass {:<3} {execution}: {}", failure.pass, failure.error)
+}
+
+fn outcomes_json(outcomes: &OutcomeCounts) -> Value {
+    json!({
+        "stopped": outcomes.stopped,
+        "already_closed": outcomes.already_closed,
+        "not_found": outcomes.not_found,
+        "failed": outcomes.failed,
+        "out_of_scope": outcomes.out_of_scope,
+        "skipped": outcomes.skipped,
+    })
+}
+
+fn adjustment_json(change: &Adjustment) -> Value {
+    json!({ "time": time(change.time.as_ref()), "limits": change.limits.as_ref().map(limits_json) })
 }
 
 /// A receipt as JSON, whole.
@@ -196,7 +251,9 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         |residual| json!({ "execution": residual.execution.as_ref().map(execution_json), "state": residual.state }),
     );
     let journal = receipt.journal.iter();
-    let journal = journal.map(|chunk| json!({ "key": chunk.key, "sha256": chunk.sha256, "outcomes": chunk.outcomes }));
+    let journal = journal.map(
+        |chunk| json!({ "key": chunk.key, "sha256": chunk.sha256, "outcomes": chunk.outcomes, "failed": chunk.failed }),
+    );
     json!({
         "cancellation_id": receipt.cancellation_id,
         "verdict": verdict_name(receipt.verdict()),
@@ -222,6 +279,9 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "warnings": receipt.warnings,
         "trace_id": receipt.trace_id,
         "journal": journal.collect::<Vec<_>>(),
+        "outcomes": receipt.outcomes.as_ref().map(outcomes_json),
+        "journal_lacks": receipt.journal_lacks,
+        "adjustments": receipt.adjustments.iter().map(adjustment_json).collect::<Vec<_>>(),
         "quiesced_until": time(receipt.quiesced_until.as_ref()),
         "time_to_first_zero": seconds(receipt.time_to_first_zero.as_ref()),
         "schedules": receipt.schedules,
@@ -301,6 +361,11 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
     for failure in receipt.failures.iter().take(10) {
         let execution = failure.execution.as_ref().map(execution_line).unwrap_or_default();
         known("not stopped", Some(format!("{execution}: {}", failure.error)));
+    }
+    for change in &receipt.adjustments {
+        let at = time(change.time.as_ref()).unwrap_or_default();
+        let limits = change.limits.as_ref().map(limits_line).unwrap_or_default();
+        known("adjusted", Some(format!("{at}: {limits}")));
     }
     for suspect in &receipt.suspects {
         known(

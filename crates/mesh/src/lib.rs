@@ -14,6 +14,7 @@
 //! | [`payload`] | large payloads and lasting records in an object store |
 //! | [`error`] | one closed set of failures, one mapping to gRPC |
 //! | [`shutdown`] | the end of a process, in order |
+//! | [`signing`] | signed records |
 //! | [`signal`] | the common cancel signal of workflows |
 //!
 //! It depends on no other crate of ours.
@@ -26,6 +27,7 @@ mod run;
 pub mod server;
 pub mod shutdown;
 pub mod signal;
+pub mod signing;
 pub mod telemetry;
 pub mod temporal;
 pub mod worker;

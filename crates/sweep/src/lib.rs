@@ -49,7 +49,7 @@ pub use message::{
 pub use outcome::{Outcome, PassSummary, Phase, Progress, Totals, Verdict, Why};
 pub use row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, Scope, StopReply};
 pub use seen::Seen;
-pub use spec::{CampaignSpec, ConfirmSpec, Engine, LimiterSpec, RetrySpec, WindowSettings, WindowSpec};
+pub use spec::{CampaignSpec, ConfirmSpec, Engine, LimiterSpec, RetrySpec, WindowLimits, WindowSettings, WindowSpec};
 pub use window::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult};
 
 /// The version of the machines' behaviour that new campaigns get. A campaign in flight keeps the version it was started

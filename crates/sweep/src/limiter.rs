@@ -109,6 +109,16 @@ impl Limiter {
         }
     }
 
+    /// Changes the maximum; 0 counts as 1. A limit that only the old maximum held down doubles again until a queue shows.
+    pub fn set_max(&mut self, max: u32) {
+        let max = max.max(1);
+        if max > self.max && self.limit == self.max {
+            self.slow_start = true;
+        }
+        self.max = max;
+        self.limit = self.limit.min(max);
+    }
+
     /// For people.
     #[must_use]
     pub fn snapshot(&self) -> LimiterSnapshot {
@@ -261,6 +271,28 @@ mod tests {
     fn the_maximum_holds() {
         let limits = run(&LimiterSpec { initial: 8, max: 50 }, 50_000, 2_000, 10);
         assert_eq!(limits.last(), Some(&50));
+    }
+
+    #[test]
+    fn the_maximum_can_be_changed_on_the_way() {
+        let mut limiter = Limiter::new(&LimiterSpec { initial: 8, max: 50 });
+        let run = |limiter: &mut Limiter, calls: u32| {
+            for _ in 0..calls {
+                limiter.on_sample(0, limiter.limit(), Sample::Done { took_us: 1_000 });
+            }
+            limiter.snapshot().limit
+        };
+        assert_eq!(run(&mut limiter, 2_000), 50);
+        limiter.set_max(3);
+        assert_eq!(
+            (limiter.limit(), run(&mut limiter, 500)),
+            (3, 3),
+            "at once, and for good"
+        );
+        limiter.set_max(40);
+        assert_eq!(run(&mut limiter, 500), 40);
+        limiter.set_max(0);
+        assert_eq!(limiter.limit(), 1);
     }
 
     #[test]

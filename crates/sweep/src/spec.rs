@@ -125,6 +125,16 @@ impl Default for LimiterSpec {
     }
 }
 
+/// Limits that may be changed while a window runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WindowLimits {
+    /// Calls in flight at most; 0: as [`LimiterSpec::max`] has it.
+    pub concurrency: u32,
+    /// Stops that begin a second at most; 0: no such limit.
+    pub stops_per_second: u32,
+}
+
 /// How a failed call is tried again: after `first_delay_ms`, doubling up to `max_delay_ms`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

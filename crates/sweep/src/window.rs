@@ -15,6 +15,7 @@
 //! - **Retries** are per target, with growing delay. A failure is reported once, when there are no more tries.
 
 mod flow;
+mod pace;
 mod queue;
 mod types;
 
@@ -24,9 +25,10 @@ use crate::limiter::{Limiter, LimiterSnapshot, Sample};
 use crate::message::Starter;
 use crate::row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
 use crate::seen::Seen;
-use crate::spec::WindowSpec;
+use crate::spec::{WindowLimits, WindowSpec};
 use crate::tries::Tries;
 use flow::{Call, Listing, Target};
+use pace::Pace;
 use queue::Queue;
 pub use types::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
 
@@ -44,6 +46,7 @@ const MAX_DESCRIBES: u32 = 3;
 pub struct Window {
     spec: WindowSpec,
     limiter: Limiter,
+    pace: Pace,
     listing: Listing,
     /// Whether the buffer ever met its bound: from then on stops go on while listing does.
     overflowed: bool,
@@ -90,6 +93,7 @@ impl Window {
         counts.listed = counts.settled();
         Self {
             limiter: Limiter::new(&spec.settings.limiter),
+            pace: Pace::default(),
             listing: Listing::Ready {
                 token: None,
                 not_before_ms: 0,
@@ -272,6 +276,15 @@ impl Window {
     pub fn on_reserve_error(&mut self, reason: impl Into<String>) {
         self.error = Some(format!("reservation failed: {}", reason.into()));
         self.stop();
+    }
+
+    /// Changes the limits, from the next call on; what is in flight is left alone.
+    pub fn set_limits(&mut self, limits: WindowLimits) {
+        self.limiter.set_max(match limits.concurrency {
+            0 => self.spec.settings.limiter.max,
+            max => max,
+        });
+        self.pace.set(limits.stops_per_second);
     }
 
     /// End early: nothing new is begun, calls in flight are waited for, then [`Step::Done`].

@@ -3,7 +3,8 @@
 use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
 use crate::cancel::{millis, workload};
 use quell_api::canceler::v1::{
-    CancellationSpec, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, PreviewCancellationRequest,
+    AdjustCancellationRequest, CancellationSpec, GetCancellationRequest, GetReceiptRequest, Limits,
+    ListCancellationsRequest, ListFailuresRequest, PreviewCancellationRequest, ReadJournalChunkRequest,
     StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
     cancellation_service_client::CancellationServiceClient,
 };
@@ -76,6 +77,9 @@ pub(super) fn cancellations(table: &mut Table, mark: &str) {
             },
         );
     }
+    failures(table, mark);
+    chunks(table, mark);
+    adjust(table, mark);
     for (what, page_size, page_token, field) in bad_pages() {
         let request = ListCancellationsRequest { page_size, page_token };
         table.line(
@@ -89,6 +93,119 @@ pub(super) fn cancellations(table: &mut Table, mark: &str) {
                     .map(drop)
             },
         );
+    }
+}
+
+fn failures(table: &mut Table, mark: &str) {
+    let mut line = |what: &str, fields: &[&str], request: ListFailuresRequest| {
+        let rpc = "quell.canceler.v1.CancellationService/ListFailures";
+        table.line(rpc, what, fields, |to| async {
+            CancellationServiceClient::new(to.canceler)
+                .list_failures(request)
+                .await
+                .map(drop)
+        });
+    };
+    let good = ListFailuresRequest {
+        cancellation_id: mark.to_owned(),
+        ..Default::default()
+    };
+    for (what, cancellation_id) in bad_ids() {
+        let request = ListFailuresRequest {
+            cancellation_id,
+            pass: -1,
+            ..Default::default()
+        };
+        line(what, &["cancellation_id", "pass"], request);
+    }
+    for (what, page_size, page_token, field) in bad_pages() {
+        let request = ListFailuresRequest {
+            page_size,
+            page_token,
+            ..good.clone()
+        };
+        line(what, &[field], request);
+    }
+    // One that we gave, but for a list of cancellations.
+    let page_token = "4834945f7b2274223a317d".to_owned();
+    line(
+        "a page token of another list",
+        &["page_token"],
+        ListFailuresRequest { page_token, ..good },
+    );
+}
+
+fn adjust(table: &mut Table, mark: &str) {
+    let mut line = |what: &str, fields: &[&str], cancellation_id: &str, limits: Option<Limits>| {
+        let rpc = "quell.canceler.v1.CancellationService/AdjustCancellation";
+        let request = AdjustCancellationRequest {
+            cancellation_id: cancellation_id.to_owned(),
+            limits,
+        };
+        table.line(rpc, what, fields, |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            client.adjust_cancellation(request).await.map(drop)
+        });
+    };
+    for (what, cancellation_id) in bad_ids() {
+        line(what, &["cancellation_id", "limits"], &cancellation_id, None);
+    }
+    line("no change at all", &["limits"], mark, Some(Limits::default()));
+    for n in [0, -1, 751, i32::MAX] {
+        let limits = Limits {
+            concurrency: Some(n),
+            ..Default::default()
+        };
+        line(
+            &format!("a concurrency of {n}"),
+            &["limits.concurrency"],
+            mark,
+            Some(limits),
+        );
+    }
+    for (what, duration) in bad_durations() {
+        let limits = Limits {
+            deadline: Some(duration),
+            stops_per_second: Some(-1),
+            ..Default::default()
+        };
+        line(
+            what,
+            &["limits.deadline", "limits.stops_per_second"],
+            mark,
+            Some(limits),
+        );
+    }
+}
+
+fn chunks(table: &mut Table, mark: &str) {
+    let mut line = |what: &str, fields: &[&str], request: ReadJournalChunkRequest| {
+        let rpc = "quell.canceler.v1.CancellationService/ReadJournalChunk";
+        table.line(rpc, what, fields, |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            client.read_journal_chunk(request).await.map(drop)
+        });
+    };
+    for (what, cancellation_id) in bad_ids() {
+        let request = ReadJournalChunkRequest {
+            cancellation_id,
+            key: String::new(),
+        };
+        line(what, &["cancellation_id", "key"], request);
+    }
+    for key in [
+        "journal/another/p1-w0-a1-00000.jsonl".to_owned(),
+        format!("journal/{mark}/../{mark}/p1-w0-a1-00000.jsonl"),
+        format!("journal/{mark}/p1-w0-a1-00000.jsonl#1"),
+        "payloads/aa/aaaa".to_owned(),
+        "/etc/passwd".to_owned(),
+        "x".repeat(200_000),
+    ] {
+        let request = ReadJournalChunkRequest {
+            cancellation_id: mark.to_owned(),
+            key: key.clone(),
+        };
+        line(&format!("the key {key:.60?}"), &["key"], request);
     }
 }
 

@@ -1,13 +1,13 @@
-//! The short commands about cancellations: preview, list, abort, receipt.
+//! The short commands about cancellations: preview, list, adjust, abort.
 
-use super::missing;
 use super::target::TargetArgs;
+use super::{missing, parse_duration};
 use crate::clients::{Addresses, unary};
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
-use crate::view::{cancellation_json, cancellation_line, preview_json, preview_lines, receipt_json, receipt_lines};
+use crate::view::{cancellation_json, cancellation_line, limits_json, limits_line, preview_json, preview_lines};
 use quell_api::canceler::v1::{
-    GetReceiptRequest, ListCancellationsRequest, PreviewCancellationRequest, Receipt, StopCancellationRequest,
+    AdjustCancellationRequest, Limits, ListCancellationsRequest, PreviewCancellationRequest, StopCancellationRequest,
 };
 use serde_json::json;
 
@@ -69,6 +69,40 @@ pub(super) async fn list(ui: Ui, addresses: &Addresses, args: ListArgs) -> Resul
     Ok(exit::OK)
 }
 
+/// Arguments of `quell adjust`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("limits").required(true).multiple(true))]
+pub(super) struct AdjustArgs {
+    /// Id of the cancellation.
+    cancellation_id: String,
+    /// Most stops in flight at once, 1 to 750.
+    #[arg(long, value_name = "N", group = "limits")]
+    concurrency: Option<i32>,
+    /// Most stops that begin a second; 0: no such limit.
+    #[arg(long, value_name = "N", group = "limits")]
+    rate: Option<i32>,
+    /// How long it may take in all, from its start.
+    #[arg(long, value_name = "TIME", group = "limits", value_parser = parse_duration)]
+    deadline: Option<prost_types::Duration>,
+}
+
+pub(super) async fn adjust(ui: Ui, addresses: &Addresses, args: AdjustArgs) -> Result<u8, Failure> {
+    let request = AdjustCancellationRequest {
+        cancellation_id: args.cancellation_id.clone(),
+        limits: Some(Limits {
+            concurrency: args.concurrency,
+            stops_per_second: args.rate,
+            deadline: args.deadline,
+        }),
+    };
+    let mut client = addresses.cancellations().await?;
+    let answer = client.adjust_cancellation(unary(request)).await?.into_inner();
+    let limits = answer.limits.ok_or_else(|| missing("limits"))?;
+    ui.line(limits_line(&limits));
+    ui.result(&json!({ "cancellation_id": args.cancellation_id, "limits": limits_json(&limits) }));
+    Ok(exit::OK)
+}
+
 /// Arguments of `quell abort`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AbortArgs {
@@ -98,32 +132,4 @@ pub(super) async fn abort(ui: Ui, addresses: &Addresses, args: AbortArgs) -> Res
     ));
     ui.result(&json!({ "cancellation_id": cancellation_id }));
     Ok(exit::OK)
-}
-
-/// Arguments of `quell receipt`.
-#[derive(Debug, clap::Args)]
-pub(super) struct ReceiptArgs {
-    /// Id of the cancellation.
-    cancellation_id: String,
-}
-
-/// Prints a receipt; the exit code is that of its verdict.
-pub(super) async fn receipt(ui: Ui, addresses: &Addresses, args: ReceiptArgs) -> Result<u8, Failure> {
-    let receipt = fetch_receipt(addresses, args.cancellation_id).await?;
-    for line in receipt_lines(&receipt) {
-        ui.line(line);
-    }
-    ui.result(&receipt_json(&receipt));
-    Ok(exit::of_verdict(receipt.verdict()))
-}
-
-pub(super) async fn fetch_receipt(addresses: &Addresses, cancellation_id: String) -> Result<Receipt, Failure> {
-    let request = GetReceiptRequest { cancellation_id };
-    let answer = addresses
-        .cancellations()
-        .await?
-        .get_receipt(unary(request))
-        .await?
-        .into_inner();
-    answer.receipt.ok_or_else(|| missing("receipt"))
 }

@@ -6,9 +6,9 @@
 
 mod check;
 
-use super::cancellation::fetch_receipt;
 use super::dev::{self, Interrupts};
 use super::grow::{self, PLANNED_TIMES};
+use super::receipt::fetch_receipt;
 use super::stop::{EngineArg, rate, seconds_to_zero};
 use super::{stop, watch};
 use crate::clients::Addresses;

@@ -5,7 +5,9 @@ mod cancellation;
 mod demo;
 mod dev;
 mod doctor;
+mod failures;
 mod grow;
+mod receipt;
 mod simulate;
 mod snowball;
 mod stop;
@@ -21,7 +23,8 @@ use serde_json::json;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, and for a cancellation CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED; 64 wrong usage.
+Exit codes: 0 done, and for a cancellation CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED;
+5 a receipt that does not hold; 64 wrong usage.
 With --json the last line of standard output is one JSON object.";
 
 /// Stops a runaway Temporal workload: fast, completely, and with proof.
@@ -58,12 +61,16 @@ enum Command {
     Stop(stop::StopArgs),
     /// Watches a cancellation until it is done.
     Watch(watch::WatchArgs),
+    /// Changes the limits of a running cancellation.
+    Adjust(cancellation::AdjustArgs),
     /// Aborts a cancellation: nothing more is stopped.
     Abort(cancellation::AbortArgs),
     /// Lists cancellations, newest first.
     List(cancellation::ListArgs),
-    /// Prints the receipt of an ended cancellation.
-    Receipt(cancellation::ReceiptArgs),
+    /// Prints the receipt of an ended cancellation, keeps it as a file, or verifies one.
+    Receipt(receipt::ReceiptArgs),
+    /// Lists every stop of a cancellation that failed for good, while it runs and afterwards.
+    Failures(failures::FailuresArgs),
     /// Simulates cancellations against a model of Temporal that misbehaves in every way known to us; or a large one.
     Simulate(simulate::SimulateArgs),
 }
@@ -86,9 +93,11 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Preview(args) => cancellation::preview(ui, &addresses, args).await,
         Command::Stop(args) => stop::run(ui, &addresses, args).await,
         Command::Watch(args) => watch::run(ui, &addresses, args).await,
+        Command::Adjust(args) => cancellation::adjust(ui, &addresses, args).await,
         Command::Abort(args) => cancellation::abort(ui, &addresses, args).await,
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
-        Command::Receipt(args) => cancellation::receipt(ui, &addresses, args).await,
+        Command::Receipt(args) => receipt::run(ui, &addresses, args).await,
+        Command::Failures(args) => failures::run(ui, &addresses, args).await,
         Command::Simulate(args) => simulate::run(ui, args).await,
     };
     outcome.unwrap_or_else(|failure| fail(ui, &failure))

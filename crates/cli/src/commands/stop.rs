@@ -1,6 +1,6 @@
 //! `quell stop`: starts a cancellation and watches it.
 
-use super::cancellation::fetch_receipt;
+use super::receipt::fetch_receipt;
 use super::target::TargetArgs;
 use super::{parse_duration, watch};
 use crate::clients::{Addresses, unary};

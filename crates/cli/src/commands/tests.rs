@@ -64,6 +64,22 @@ fn a_stop_needs_exactly_one_target_and_a_reason() {
 }
 
 #[test]
+fn a_receipt_is_shown_or_verified() {
+    assert!(parse("receipt abc --out file").is_ok());
+    assert!(parse("receipt verify abc --public-key key.pem").is_ok());
+    for line in ["receipt", "receipt verify", "receipt abc verify def"] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn an_adjustment_changes_something() {
+    assert!(parse("adjust abc --concurrency 3 --rate 10 --deadline 90s").is_ok());
+    let kind = |line| parse(line).unwrap_err().kind();
+    assert_eq!(kind("adjust abc"), ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
 fn the_size_of_a_demo_has_bounds() {
     assert!(parse("demo").is_ok());
     for line in ["demo --size 1", "demo --size 600000", "demo --size many"] {

@@ -7,7 +7,7 @@ use super::missing;
 use crate::clients::Addresses;
 use crate::exit::{self, Failure};
 use crate::ui::{Meter, Ui, human_duration};
-use crate::view::{cancellation_json, phase_name, verdict_name};
+use crate::view::{cancellation_json, duration, phase_name, verdict_name};
 use quell_api::canceler::v1::{Cancellation, Phase, WatchCancellationRequest};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -170,6 +170,9 @@ fn show(meter: &mut Meter, course: &mut Course, cancellation: &Cancellation) {
     }
     if progress.concurrency_limit > 0 {
         message.push_str(&format!(", {} at a time", progress.concurrency_limit));
+        if let Some(latency) = duration(progress.latency.as_ref()) {
+            message.push_str(&format!(" ({:.1} ms each)", latency.as_secs_f64() * 1_000.0));
+        }
     }
     if progress.failed > 0 {
         message.push_str(&format!(", {} failed", progress.failed));

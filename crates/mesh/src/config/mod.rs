@@ -18,8 +18,8 @@ use std::fmt;
 
 pub use print::{markdown, print};
 pub use settings::{
-    ActivityTimeouts, CancelSettings, NamespaceSettings, PayloadSettings, PeerSettings, ServerSettings, Settings,
-    TelemetrySettings, TlsSettings, WorkerSettings, WorkflowTimeouts,
+    ActivityTimeouts, CancelSettings, NamespaceSettings, PayloadSettings, PeerSettings, ReceiptSettings,
+    ServerSettings, Settings, TelemetrySettings, TlsSettings, WorkerSettings, WorkflowTimeouts,
 };
 pub use sources::Sources;
 pub use table::{Setting, table};

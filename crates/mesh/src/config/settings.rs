@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use super::table::Flat;
 use super::value::LogFormat;
+use crate::signing::SigningKey;
 
 /// All settings of a service.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Settings {
     pub workload_id: String,
     /// Limits of a cancellation.
     pub cancel: CancelSettings,
+    /// Receipts.
+    pub receipt: ReceiptSettings,
 }
 
 /// The gRPC server.
@@ -166,6 +169,13 @@ pub struct CancelSettings {
     pub confirm_poll: Duration,
 }
 
+/// Receipts.
+#[derive(Debug, Clone)]
+pub struct ReceiptSettings {
+    /// Key that they are signed with; none when they are not.
+    pub signing_key: Option<SigningKey>,
+}
+
 impl Settings {
     /// Groups the flat values and resolves what defaults to something else.
     pub(crate) fn from_flat(flat: Flat, default_port: u16) -> Self {
@@ -264,6 +274,9 @@ impl Settings {
                 concurrency: flat.cancel_concurrency.0,
                 confirm_timeout: flat.cancel_confirm_timeout.0,
                 confirm_poll: flat.cancel_confirm_poll.0,
+            },
+            receipt: ReceiptSettings {
+                signing_key: flat.receipt_signing_key,
             },
         }
     }

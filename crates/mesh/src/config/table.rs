@@ -6,6 +6,8 @@
 
 use secrecy::SecretString;
 
+use crate::signing::SigningKey;
+
 use super::value::{Address, Bytes, Count, LogFormat, Ratio, Seconds, StoreUrl, Value};
 
 /// One line of the table, for code that walks it.
@@ -31,10 +33,6 @@ fn check<T: Value>(text: &str) -> Result<(), String> {
     T::parse(text).map(|_| ())
 }
 
-fn is_secret(kind: &str) -> bool {
-    kind == <Option<SecretString> as Value>::TYPE
-}
-
 macro_rules! settings {
     ($( $(#[doc = $doc:literal])+ $field:ident: $ty:ty = $key:literal, $env:literal, $default:literal; )+) => {
         /// Every setting, in the order of the documentation.
@@ -46,7 +44,7 @@ macro_rules! settings {
                 kind: <$ty as Value>::TYPE,
                 default: $default,
                 doc: concat!($($doc),+).trim_ascii(),
-                secret: is_secret(<$ty as Value>::TYPE),
+                secret: <$ty as Value>::SECRET,
                 check: check::<$ty>,
             }, )+ ]
         }
@@ -174,4 +172,8 @@ settings! {
     cancel_confirm_timeout: Seconds = "cancel.confirm_timeout_s", "CONFIRM_TIMEOUT_SECONDS", "240";
     /// Longest pause between two looks while confirming.
     cancel_confirm_poll: Seconds = "cancel.confirm_poll_s", "CONFIRM_POLL_SECONDS", "5";
+
+    /// Private Ed25519 key that the canceler signs receipts with, as `openssl genpkey -algorithm ed25519` writes it. The same on all
+    /// replicas. None: receipts are not signed.
+    receipt_signing_key: Option<SigningKey> = "receipt.signing_key", "QUELL_RECEIPT_SIGNING_KEY", "";
 }

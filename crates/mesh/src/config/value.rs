@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::signing::SigningKey;
+
 /// A type that a setting may have.
 pub(crate) trait Value: Sized {
     /// What the documentation calls it.
     const TYPE: &'static str;
+    /// Whether it is never shown, and may stand in a file of its own.
+    const SECRET: bool = false;
     /// Reads it. The error says what was expected; the caller adds source, key and value.
     fn parse(text: &str) -> Result<Self, String>;
 }
@@ -37,8 +41,21 @@ impl Value for Option<String> {
 /// A secret: held so that it is never printed and wiped when dropped.
 impl Value for Option<SecretString> {
     const TYPE: &'static str = "secret";
+    const SECRET: bool = true;
     fn parse(text: &str) -> Result<Self, String> {
         Ok((!text.is_empty()).then(|| SecretString::from(text.to_owned())))
+    }
+}
+
+/// A private key, in PEM.
+impl Value for Option<SigningKey> {
+    const TYPE: &'static str = "secret, PEM";
+    const SECRET: bool = true;
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        SigningKey::from_pem(text).map(Some).map_err(|error| error.to_string())
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -139,6 +140,24 @@ impl PayloadStore {
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(false),
             Ok(Err(error)) => Err(unavailable("look up", key, &error)),
             Err(_) => Err(unavailable("look up", key, &"timed out")),
+        }
+    }
+
+    /// The keys of all objects in a folder, in no particular order. `folder` is a whole path segment or more: `journal/a` does not
+    /// list `journal/ab`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] as for [`PayloadStore::put`].
+    pub async fn list(&self, folder: &str) -> Result<Vec<String>, Error> {
+        let path = parse_key(folder)?;
+        let keys = self
+            .store
+            .list(Some(&path))
+            .map_ok(|object| object.location.to_string());
+        match tokio::time::timeout(TIMEOUT, keys.try_collect()).await {
+            Ok(Ok(keys)) => Ok(keys),
+            Ok(Err(error)) => Err(unavailable("list", folder, &error)),
+            Err(_) => Err(unavailable("list", folder, &"timed out")),
         }
     }
 

@@ -186,18 +186,26 @@ impl Window {
         let is_due = due.is_some();
         let may_begin = self.listing == Listing::Ended || self.overflowed;
         let candidate = due.or_else(|| self.buffer.peek().filter(|_| may_begin))?;
-        let needs_charge = candidate.call == Call::Stop && !candidate.charged;
+        let is_stop = candidate.call == Call::Stop;
+        let needs_charge = is_stop && !candidate.charged;
         let room = self.room();
         if needs_charge && room > 0 && self.carried.saturating_add(self.charged) >= self.reserved {
             return None; // until the reservation is recorded
         }
 
+        let at_cap = needs_charge && room == 0;
+        if is_stop && !at_cap {
+            if !self.pace.allows(now_ms) {
+                return None;
+            }
+            self.pace.spend();
+        }
         let mut target = if is_due {
             self.retries.pop_first().map(|(_, t)| t)
         } else {
             self.buffer.pop()
         }?;
-        if needs_charge && room == 0 {
+        if at_cap {
             target.call = Call::Describe;
             target.at_cap = true;
         } else if needs_charge {
@@ -233,7 +241,9 @@ impl Window {
             Listing::Asked { .. } | Listing::Ended => None,
         };
         // What is due already waits for a reply (a slot, or a reservation), not for a time.
-        [retry, page]
+        let waiting = !self.retries.is_empty() || !self.buffer.is_empty();
+        let pace = self.pace.next_at(now_ms).filter(|_| waiting);
+        [retry, page, pace]
             .into_iter()
             .flatten()
             .filter(|at_ms| *at_ms > now_ms)

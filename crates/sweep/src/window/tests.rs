@@ -1,6 +1,7 @@
 //! Each test drives a window by hand; the whole is tested by the simulator (`tests/`).
 
 mod held;
+mod limits;
 
 use super::*;
 use crate::row::Scope;

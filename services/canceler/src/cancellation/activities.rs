@@ -4,7 +4,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown};
+use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown, signing::SigningKey};
 use quell_sweep::{PassKind, QuiesceStatus, StartRange};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -17,12 +17,16 @@ use super::{
     canary, conclude, confirmer,
     convert::query_time,
     fence,
+    hub::Hub,
+    limits::{self, Limits, LimitsReader},
     messages::{
         Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, GiveBackInput,
         PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, WindowInput, WindowOutput,
     },
     namespace::Namespace,
-    query, schedules,
+    query,
+    receipt::{Receipt, Signed},
+    schedules,
     status::activity_error,
     sweeper::Sweeper,
 };
@@ -38,6 +42,8 @@ pub struct CancelActivities {
     work_address: String,
     batch_address: String,
     budget: Budget,
+    signing_key: Option<SigningKey>,
+    limits: Hub<Limits>,
 }
 
 impl CancelActivities {
@@ -52,6 +58,8 @@ impl CancelActivities {
             work_address: mesh.settings.peers.work_address.clone(),
             batch_address: mesh.settings.peers.batch_address.clone(),
             budget,
+            signing_key: mesh.settings.receipt.signing_key.clone(),
+            limits: Hub::new(limits::PERIOD),
         }
     }
 
@@ -170,12 +178,18 @@ impl CancelActivities {
             listed = Empty, stopped = Empty, already_closed = Empty, failed = Empty, limit = Empty, complete = Empty,
         );
         let work = async {
+            let id = &input.task.cancellation_id;
+            let limits = self.limits.follow(id, || LimitsReader {
+                canceler: self.canceler.clone(),
+                cancellation_id: id.clone(),
+            });
             let sweeper = Sweeper {
                 ctx: &ctx,
                 main: self.namespace().await?,
                 canceler: self.canceler.clone(),
                 payloads: self.payloads.clone(),
                 shutdown: self.shutdown.clone(),
+                limits,
             };
             let output = sweeper.run(&input).await?;
             let result = &output.result;
@@ -246,6 +260,16 @@ impl CancelActivities {
         input: StopBatchInput,
     ) -> Result<StopBatchOutput, ActivityError> {
         beating(&ctx, async { Ok(batch::stop(&self.batch_address, &input).await?) }).await
+    }
+
+    /// Signs a receipt; nothing when there is no key.
+    #[activity(name = "sign_receipt")]
+    pub async fn sign_receipt(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: Receipt,
+    ) -> Result<Option<Signed>, ActivityError> {
+        Ok(self.signing_key.as_ref().map(|key| Signed::new(&input, key)))
     }
 
     /// Looks up what the receipt needs beside the machine's own outcome.

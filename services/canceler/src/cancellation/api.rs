@@ -15,6 +15,9 @@ use tonic_types::FieldViolation;
 use super::{
     budget::Budget,
     convert::count,
+    failures::{self, Wanted},
+    journal::ChunkName,
+    limits::Limits,
     namespace::Namespace,
     page_token, preview,
     spec::{Spec, TargetSpec},
@@ -25,6 +28,8 @@ use super::{
 
 const DEFAULT_SAMPLE: i32 = 10;
 const MAX_SAMPLE: i32 = 100;
+/// Bytes of one piece of a chunk of the journal.
+const PIECE: usize = 256 << 10;
 const DEFAULT_STOP_REASON: &str = "stopped by request";
 
 /// `quell.canceler.v1.CancellationService`.
@@ -174,6 +179,7 @@ fn checked_id(id: &str) -> Result<(), Error> {
     check.finish(()).map_err(Error::InvalidArgument)
 }
 
+type ChunkStream = Pin<Box<dyn Stream<Item = Result<pb::ReadJournalChunkResponse, Status>> + Send>>;
 type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchCancellationResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -272,6 +278,19 @@ impl CancellationService for CancellationApi {
         Ok(Response::new(pb::StopCancellationResponse {}))
     }
 
+    async fn adjust_cancellation(
+        &self,
+        request: Request<pb::AdjustCancellationRequest>,
+    ) -> Result<Response<pb::AdjustCancellationResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        check.required_id("cancellation_id", &request.cancellation_id);
+        let limits = Limits::check(&mut check, request.limits.as_ref());
+        let limits = check.finish(limits).map_err(Error::InvalidArgument)?;
+        let limits = store::adjust(&self.mesh.canceler, &request.cancellation_id, limits).await?;
+        Ok(Response::new(pb::AdjustCancellationResponse { limits: Some(limits) }))
+    }
+
     async fn get_receipt(
         &self,
         request: Request<pb::GetReceiptRequest>,
@@ -279,49 +298,58 @@ impl CancellationService for CancellationApi {
         let id = request.into_inner().cancellation_id;
         checked_id(&id)?;
         let receipt = store::receipt(&self.mesh.canceler, &id).await?;
-        Ok(Response::new(pb::GetReceiptResponse {
-            receipt: Some(receipt.to_proto()),
-        }))
+        Ok(Response::new(receipt.to_answer().map_err(Error::internal)?))
+    }
+
+    type ReadJournalChunkStream = ChunkStream;
+
+    async fn read_journal_chunk(
+        &self,
+        request: Request<pb::ReadJournalChunkRequest>,
+    ) -> Result<Response<Self::ReadJournalChunkStream>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        check.required_id("cancellation_id", &request.cancellation_id);
+        // No other object of the store can be named.
+        if ChunkName::of_key(&request.cancellation_id, &request.key).is_none() {
+            check.reject("key", "is not that of a chunk of this cancellation's journal");
+        }
+        check.finish(()).map_err(Error::InvalidArgument)?;
+        let bytes = self.mesh.payloads.get(&request.key).await;
+        let bytes = bytes.map_err(|error| error.named("journal chunk", &request.key))?;
+        let pieces: Vec<_> = bytes.chunks(PIECE).map(|piece| bytes.slice_ref(piece)).collect();
+        let pieces = pieces
+            .into_iter()
+            .map(|data| Ok(pb::ReadJournalChunkResponse { data: data.into() }));
+        Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
+    }
+
+    async fn list_failures(
+        &self,
+        request: Request<pb::ListFailuresRequest>,
+    ) -> Result<Response<pb::ListFailuresResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Checker::new();
+        check.required_id("cancellation_id", &request.cancellation_id);
+        let size = check.page_size("page_size", request.page_size);
+        let pass = u32::try_from(request.pass).unwrap_or_else(|_| {
+            check.reject("pass", "must be a pass, from 1, or 0 for all");
+            0
+        });
+        let id = &request.cancellation_id;
+        let size = usize::try_from(size).unwrap_or(0);
+        let wanted = Wanted::new(id, pass, &request.page_token, size).unwrap_or_else(|| {
+            let text = "is not one that this service gave for this cancellation and pass";
+            check.reject("page_token", text);
+            Wanted::default()
+        });
+        let wanted = check.finish(wanted).map_err(Error::InvalidArgument)?;
+        let chunks = store::journal(&self.mesh.canceler, &self.mesh.payloads, id).await?;
+        Ok(Response::new(
+            failures::page(&self.mesh.payloads, &chunks, &wanted).await?,
+        ))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_query_is_the_callers_only_when_the_caller_wrote_it() {
-        let refused = || Status::invalid_argument("invalid query: column name 'X' is not defined");
-        match query_error("spec.target", &TargetSpec::Query("X = 1".into()), refused()) {
-            Error::InvalidArgument(violations) => {
-                assert_eq!(violations[0].field, "spec.target.query");
-                assert!(violations[0].description.contains("column name 'X'"));
-            }
-            other => panic!("{other:?}"),
-        }
-        let error = query_error("spec.target", &TargetSpec::WorkloadId("1".into()), refused());
-        assert_eq!(error.reason(), Reason::SearchAttributeMissing);
-        let error = query_error(
-            "spec.target",
-            &TargetSpec::WorkloadId("1".into()),
-            Status::unavailable("x"),
-        );
-        assert_eq!(error.reason(), Reason::TemporalUnreachable);
-    }
-
-    #[test]
-    fn a_request_id_means_one_spec() {
-        let mut first = View {
-            id: "r".into(),
-            ..View::default()
-        };
-        first.about.matched = 3;
-        let same = repeated(&first, &Spec::default()).unwrap();
-        assert_eq!((same.cancellation_id.as_str(), same.matched), ("r", 3));
-        let other = Spec {
-            target: TargetSpec::WorkloadId("2".into()),
-            ..Spec::default()
-        };
-        assert_eq!(repeated(&first, &other).unwrap_err().reason(), Reason::RequestIdReused);
-    }
-}
+mod tests;

@@ -13,11 +13,13 @@ use temporalio_sdk::{
 
 use super::{
     activities::CancelActivities,
+    limits::Limits,
     messages::{
         CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, GiveBackInput,
         Ledger, PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
     },
     query,
+    receipt::{Receipt, Signed},
     workflows::BulkCancelWorkflow,
 };
 
@@ -63,6 +65,7 @@ impl Answered {
             Self::Planned(planned) => Reply::Planned(planned),
             Self::Window(window) => {
                 ledger.journal.extend(window.journal);
+                ledger.journal_lacks = ledger.journal_lacks.saturating_add(window.journal_lacks);
                 window.warnings.into_iter().for_each(|warning| ledger.warn(warning));
                 Reply::WindowDone(window.result)
             }
@@ -106,6 +109,7 @@ pub(super) fn start(
     ctx: &WorkflowContext<BulkCancelWorkflow>,
     input: &CancelInput,
     command: Command,
+    limits: Limits,
     token: WorkflowCancellationToken,
 ) -> Pin<Box<dyn Future<Output = Answered>>> {
     let ctx = ctx.clone();
@@ -157,6 +161,7 @@ pub(super) fn start(
                 kind,
                 range,
                 spec,
+                limits,
             };
             Box::pin(async move {
                 // Cancelled before it began: it did nothing, and that is known.
@@ -241,6 +246,21 @@ pub(super) async fn conclude(
         .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
         .build();
     ctx.execute_activity(CancelActivities::conclude_cancellation, input, options)
+        .await
+        .map_err(|error| reason(&error))
+}
+
+/// Has the receipt signed; nothing when the canceler has no key. A few tries, since a receipt must not hang on it.
+pub(super) async fn sign(
+    ctx: &WorkflowContext<BulkCancelWorkflow>,
+    receipt: Receipt,
+) -> Result<Option<Signed>, String> {
+    let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(20))
+        .heartbeat_timeout(HEARTBEAT)
+        .cancellation_token(WorkflowCancellationToken::new())
+        .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
+        .build();
+    ctx.execute_activity(CancelActivities::sign_receipt, receipt, options)
         .await
         .map_err(|error| reason(&error))
 }

@@ -5,15 +5,20 @@
 //! heartbeats, the result, and the receipt. A store that cannot be written costs the journal, never the cancellation: what is
 //! missing is said in the receipt.
 
+mod name;
+mod read;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use quell_mesh::PayloadStore;
-use quell_sweep::TargetOutcome;
+use quell_sweep::{TargetOutcome, TargetResult};
 use sha2::{Digest as _, Sha256};
 
 use super::receipt::JournalChunk;
+pub(crate) use name::ChunkName;
+pub(crate) use read::{Chunk, chunks, read};
 
 /// Lines of a chunk at most.
 const CHUNK_LINES: u64 = 20_000;
@@ -28,26 +33,30 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Gathers and writes the chunks of one window attempt.
 pub(crate) struct Journal {
     store: PayloadStore,
-    prefix: String,
+    cancellation_id: String,
+    /// Name of the next chunk.
+    next: ChunkName,
     lines: Vec<u8>,
     count: u64,
+    /// Failures among them.
+    failed: u64,
     since: Option<Instant>,
-    next: u32,
     writes: FuturesUnordered<BoxFuture<'static, (u32, Result<JournalChunk, u64>)>>,
     written: Vec<(u32, JournalChunk)>,
     lost: u64,
 }
 
 impl Journal {
-    /// A journal whose chunks are named `prefix` and a number.
-    pub(crate) fn new(store: PayloadStore, prefix: String) -> Self {
+    /// A journal whose first chunk has that name.
+    pub(crate) fn new(store: PayloadStore, cancellation_id: String, first: ChunkName) -> Self {
         Self {
             store,
-            prefix,
+            cancellation_id,
+            next: first,
             lines: Vec::new(),
             count: 0,
+            failed: 0,
             since: None,
-            next: 0,
             writes: FuturesUnordered::new(),
             written: Vec::new(),
             lost: 0,
@@ -65,6 +74,7 @@ impl Journal {
             }
             self.lines.push(b'\n');
             self.count += 1;
+            self.failed += u64::from(matches!(outcome.result, TargetResult::Failed { .. }));
             self.since.get_or_insert_with(Instant::now);
             if self.count >= CHUNK_LINES {
                 self.cut();
@@ -79,7 +89,7 @@ impl Journal {
         }
         if self
             .since
-            .is_some_and(|since| since.elapsed() >= CHUNK_AGE + CHUNK_AGE_GROWTH * self.next)
+            .is_some_and(|since| since.elapsed() >= CHUNK_AGE + CHUNK_AGE_GROWTH * self.next.number)
         {
             self.cut();
         }
@@ -115,17 +125,25 @@ impl Journal {
         }
         let bytes = Bytes::from(std::mem::take(&mut self.lines));
         let outcomes = std::mem::take(&mut self.count);
+        let failed = Some(std::mem::take(&mut self.failed));
         self.since = None;
-        let number = self.next;
-        self.next += 1;
-        let key = format!("{}-{number:05}.jsonl", self.prefix);
+        let number = self.next.number;
+        let key = self.next.key(&self.cancellation_id);
+        self.next.number += 1;
         let store = self.store.clone();
         // A task of its own: hashing and writing must not hold up the window between two polls.
         let task = tokio::spawn(async move {
             let sha256 = hex::encode(Sha256::digest(&bytes));
             for attempt in 1..=ATTEMPTS {
                 match tokio::time::timeout(WRITE_TIMEOUT, store.put(&key, bytes.clone())).await {
-                    Ok(Ok(())) => return Ok(JournalChunk { key, sha256, outcomes }),
+                    Ok(Ok(())) => {
+                        return Ok(JournalChunk {
+                            key,
+                            sha256,
+                            outcomes,
+                            failed,
+                        });
+                    }
                     Ok(Err(error)) => tracing::warn!(key, attempt, error = %error, "journal chunk not written"),
                     Err(_) => tracing::warn!(key, attempt, "journal chunk not written in time"),
                 }
@@ -164,7 +182,7 @@ mod tests {
             threshold_bytes: 1 << 20,
         };
         let store = PayloadStore::open(&settings).unwrap();
-        let mut journal = Journal::new(store.clone(), "journal/c/p1-w0-a1".into());
+        let mut journal = Journal::new(store.clone(), "c".into(), ChunkName::default());
         let outcomes: Vec<_> = (0..52_345).map(outcome).collect();
         for some in outcomes.chunks(1_000) {
             journal.add(some);

@@ -8,7 +8,12 @@ use quell_sweep::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{receipt::JournalChunk, schedules::Paused, spec::Spec};
+use super::{
+    limits::{Adjustment, Limits},
+    receipt::JournalChunk,
+    schedules::Paused,
+    spec::Spec,
+};
 
 /// Input of the workflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,14 +68,31 @@ pub struct Ledger {
     pub first_zero_ms: Option<u64>,
     /// The journal, in order of writing.
     pub journal: Vec<JournalChunk>,
+    /// Outcomes that it lacks.
+    pub journal_lacks: u64,
+    /// Limits as they were changed.
+    pub limits: Limits,
+    /// Each change; bounded.
+    pub adjustments: Vec<Adjustment>,
     /// For an operator; bounded.
     pub warnings: Vec<String>,
 }
 
 /// Most warnings that are kept.
 const MAX_WARNINGS: usize = 32;
+/// Most changes of limits that are kept; the last ones.
+const MAX_ADJUSTMENTS: usize = 100;
 
 impl Ledger {
+    /// Takes in a change of limits.
+    pub fn adjust(&mut self, at_ms: u64, limits: Limits) {
+        self.limits = self.limits.with(limits);
+        if self.adjustments.len() >= MAX_ADJUSTMENTS {
+            self.adjustments.remove(0);
+        }
+        self.adjustments.push(Adjustment { at_ms, limits });
+    }
+
     /// Notes a warning, once.
     pub fn warn(&mut self, warning: String) {
         if !warning.is_empty() && self.warnings.len() < MAX_WARNINGS && !self.warnings.contains(&warning) {
@@ -156,6 +178,9 @@ pub struct WindowInput {
     pub range: StartRange,
     /// What the machine is told.
     pub spec: WindowSpec,
+    /// Limits as they were changed by the time it was scheduled.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// Output of `bulk_cancel_workflows`.
@@ -166,6 +191,8 @@ pub struct WindowOutput {
     pub result: WindowResult,
     /// Chunks of the journal that this window wrote, earlier attempts included.
     pub journal: Vec<JournalChunk>,
+    /// Outcomes that are counted and not in the journal.
+    pub journal_lacks: u64,
     /// For an operator.
     pub warnings: Vec<String>,
 }
@@ -244,6 +271,10 @@ pub(crate) struct Beat {
     pub counts: Counts,
     /// Its concurrency limit now; 0 when no window is at work.
     pub limit: u32,
+    /// Latency of a stop without a queue, in microseconds; 0 before it is known.
+    pub base_us: u64,
+    /// Latency of a stop now, in microseconds; 0 before it is known.
+    pub latency_us: u64,
     /// Executions gone a second, over the last seconds.
     pub rate: f64,
     /// Open executions seen by the last look, when a confirmation is at work.
@@ -289,6 +320,8 @@ pub struct Standing {
     pub open: Option<u64>,
     /// When a look first saw nothing open.
     pub first_zero_ms: Option<u64>,
+    /// Limits as they were changed.
+    pub limits: Limits,
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 //! | [`api`] | the gRPC face |
 //! | [`spec`] | what is asked for, checked, with defaults filled in |
 //! | [`store`], [`page_token`] | cancellations as workflows: started, found, listed, stopped |
-//! | [`view`], [`watch`], [`preview`] | how one is seen from outside |
+//! | [`view`], [`watch`], [`hub`], [`preview`] | how one is seen from outside |
+//! | [`limits`] | what can be changed while it runs |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
 //! | [`activities`] | the activities' names and spans |
 //! | [`fence`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
 //! | [`namespace`], [`query`], [`status`], [`budget`] | calls of the main namespace |
 //! | [`journal`], [`receipt`] | what remains |
+//! | [`failures`] | every failed stop, out of the journal |
 //! | [`messages`], [`convert`] | what passes between them |
 
 mod activities;
@@ -22,8 +24,11 @@ mod commands;
 mod conclude;
 mod confirmer;
 mod convert;
+mod failures;
 mod fence;
+mod hub;
 mod journal;
+mod limits;
 mod listing;
 mod messages;
 mod namespace;
@@ -43,7 +48,8 @@ mod workflows;
 pub use activities::CancelActivities;
 pub use api::CancellationApi;
 pub use budget::Budget;
+pub use limits::{Adjustment, Limits};
 pub use messages::{About, CancelInput, Standing};
-pub use receipt::{JournalChunk, Receipt};
+pub use receipt::{JournalChunk, Receipt, Signed, Unreadable};
 pub use spec::{Spec, TargetSpec};
 pub use workflows::BulkCancelWorkflow;

@@ -1,6 +1,8 @@
 //! The receipt: built once, in the workflow, from the machine's outcome and what was gathered beside it; the workflow's
 //! result. It is a lasting record: fields have defaults, and names are only ever added.
 
+mod signed;
+
 use quell_api::{canceler::v1 as pb, r#type::v1::ExecutionRef};
 use quell_sweep::{BatchState, Outcome, Phase, QuiesceStatus, Starter, Verdict, Why};
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use super::{
     messages::{CancelInput, Conclusion, Ledger},
     spec::Spec,
 };
+
+pub use signed::{Signed, Unreadable};
 
 /// Residuals and failures that are named.
 const NAMED: usize = 100;
@@ -37,6 +41,9 @@ pub struct Receipt {
     pub ledger: Ledger,
     /// What was looked up at the end.
     pub conclusion: Conclusion,
+    /// It signed; none where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// A part of the journal.
@@ -49,6 +56,9 @@ pub struct JournalChunk {
     pub sha256: String,
     /// Outcomes in it.
     pub outcomes: u64,
+    /// Of those, failed stops; unset where older code wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
 }
 
 impl Receipt {
@@ -65,6 +75,7 @@ impl Receipt {
             outcome,
             ledger,
             conclusion,
+            signed: None,
         }
     }
 
@@ -76,6 +87,24 @@ impl Receipt {
             .closed
             .unwrap_or(0)
             .saturating_sub(counts.stopped.saturating_sub(counts.descendants))
+    }
+
+    /// What GetReceipt answers: when it was signed what was signed, and nothing that newer code would make of it.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when the signed form in it is not readable.
+    pub fn to_answer(&self) -> Result<pb::GetReceiptResponse, Unreadable> {
+        let (receipt, signed) = match &self.signed {
+            Some(signed) => {
+                let (receipt, signed) = signed.open()?;
+                (receipt, Some(signed))
+            }
+            None => (self.to_proto(), None),
+        };
+        Ok(pb::GetReceiptResponse {
+            receipt: Some(receipt),
+            signed,
+        })
     }
 
     /// As callers see it.
@@ -112,6 +141,7 @@ impl Receipt {
                 .map(|failure| pb::Failure {
                     execution: Some(reference(&failure.workflow_id, &failure.run_id)),
                     error: failure.reason.clone(),
+                    ..pb::Failure::default()
                 })
                 .collect(),
             looks: outcome
@@ -135,6 +165,7 @@ impl Receipt {
                     key: chunk.key.clone(),
                     sha256: chunk.sha256.clone(),
                     outcomes: count(chunk.outcomes),
+                    failed: chunk.failed.map(count),
                 })
                 .collect(),
             descendants: count(counts.descendants),
@@ -160,6 +191,16 @@ impl Receipt {
                 .ledger
                 .first_zero_ms
                 .map(|at| duration(at.saturating_sub(self.ledger.start_ms))),
+            outcomes: Some(pb::OutcomeCounts {
+                stopped: count(counts.stopped),
+                already_closed: count(counts.already_closed),
+                not_found: count(counts.not_found),
+                failed: count(counts.failed),
+                out_of_scope: count(counts.out_of_scope),
+                skipped: count(counts.skipped),
+            }),
+            journal_lacks: count(self.ledger.journal_lacks),
+            adjustments: self.ledger.adjustments.iter().map(|change| change.to_proto()).collect(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Cancellations as workflows of the canceler namespace: started, found, listed, told to stop, and their receipts.
 
-use quell_api::{ids::cancellation_workflow, target::Filter};
-use quell_mesh::{Error, NamespaceClient, Reason, error::from_temporal, no_retry};
+use quell_api::{canceler::v1 as pb, ids::cancellation_workflow, target::Filter};
+use quell_mesh::{Error, NamespaceClient, PayloadStore, Reason, error::from_temporal, no_retry};
 use temporalio_client::{
     WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
     WorkflowStartOptions,
@@ -15,6 +15,8 @@ use temporalio_common::{
 };
 
 use super::{
+    journal::{self, Chunk},
+    limits::Limits,
     messages::{About, CancelInput, MEMO_ABOUT},
     receipt::Receipt,
     spec::Spec,
@@ -102,6 +104,29 @@ pub(crate) async fn stop(canceler: &NamespaceClient, id: &str, reason: String) -
     }
 }
 
+/// Changes the limits of one that runs; tells what holds then.
+pub(crate) async fn adjust(canceler: &NamespaceClient, id: &str, limits: Limits) -> Result<pb::Limits, Error> {
+    let over = || {
+        let text = "it has ended: there is nothing left to limit";
+        Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text)
+    };
+    let view = View::read(canceler, id).await?;
+    if view.ended {
+        return Err(over());
+    }
+    let handle = canceler
+        .client()
+        .await?
+        .get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
+    let options = WorkflowSignalOptions::default();
+    match handle.signal(BulkCancelWorkflow::adjust, limits, options).await {
+        Ok(()) => Ok(view.standing.limits.with(limits).in_force(&view.about.spec)),
+        // It ended between the two calls.
+        Err(WorkflowInteractionError::NotFound(_)) => Err(over()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The receipt of one that has ended.
 pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Receipt, Error> {
     let view = View::read(canceler, id).await?;
@@ -127,6 +152,26 @@ pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Rece
         }
         Err(error) => Err(Error::from(error).named(KIND, id)),
     }
+}
+
+/// The chunks of a journal: as the receipt names them, or as the payload store has them where there is no receipt (yet).
+pub(crate) async fn journal(
+    canceler: &NamespaceClient,
+    payloads: &PayloadStore,
+    id: &str,
+) -> Result<Vec<Chunk>, Error> {
+    // Also tells an id that is none.
+    let ended = View::read(canceler, id).await?.ended;
+    let receipt = if ended {
+        match receipt(canceler, id).await {
+            Ok(receipt) => Some(receipt),
+            Err(Error::FailedPrecondition { .. }) => None,
+            Err(error) => return Err(error),
+        }
+    } else {
+        None
+    };
+    journal::chunks(payloads, id, receipt).await
 }
 
 /// A page of cancellations, newest first, and where to go on (empty after the last page).

@@ -14,19 +14,23 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use quell_mesh::{NamespaceClient, PayloadStore, Shutdown};
-use quell_sweep::{Checkpoint, DescribeReply, PassKind, Slot, StartRange, Step, StopReply, Window};
+use quell_sweep::{Checkpoint, DescribeReply, PassKind, Slot, StartRange, Step, StopReply, TargetResult, Window};
 use temporalio_common::{
     data_converters::{ActivitySerializationContext, SerializationContextData},
     error::ApplicationFailure,
     protos::temporal::api::{common::v1::Payloads, workflowservice::v1::RecordActivityTaskHeartbeatRequest},
 };
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tonic::Status;
 
 use super::{
     convert::Clock,
-    journal::Journal,
+    journal::{ChunkName, Journal},
+    limits::Limits,
     listing::Listing,
     messages::{Beat, WindowInput, WindowOutput},
     namespace::{Namespace, Page},
@@ -47,6 +51,8 @@ pub(crate) struct Sweeper<'a> {
     pub(crate) canceler: NamespaceClient,
     pub(crate) payloads: PayloadStore,
     pub(crate) shutdown: Shutdown,
+    /// Limits as they are changed while it works.
+    pub(crate) limits: watch::Receiver<Option<Limits>>,
 }
 
 /// An answer that came in.
@@ -76,12 +82,18 @@ impl Sweeper<'_> {
                 "window goes on after an attempt that was lost"
             );
         }
-        let prefix = format!(
-            "journal/{}/p{}-w{}-a{attempt}",
-            input.task.cancellation_id, input.pass, input.window
-        );
-        let mut journal = Journal::new(self.payloads.clone(), prefix);
+        let first_chunk = ChunkName {
+            pass: input.pass,
+            window: input.window,
+            attempt,
+            number: 0,
+        };
+        let mut journal = Journal::new(self.payloads.clone(), input.task.cancellation_id.clone(), first_chunk);
         let mut window = Window::resume(input.spec.clone(), before.checkpoint);
+        let mut limits = self.limits.clone();
+        let mut known = limits.borrow_and_update().unwrap_or(input.limits);
+        window.set_limits(known.window());
+        let mut following = true;
         let listing = self.listing(input);
         let page_size = i32::try_from(input.spec.settings.page_size).unwrap_or(1_000);
 
@@ -92,6 +104,7 @@ impl Sweeper<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told_to_stop = false;
         let mut handed_over = false;
+        let mut skipped_before = 0;
 
         let result = loop {
             let next = loop {
@@ -137,7 +150,12 @@ impl Sweeper<'_> {
                     Step::Done(result) => break ControlFlow::Break(result),
                 }
             };
-            journal.add(&window.take_outcomes());
+            let mut outcomes = window.take_outcomes();
+            if handed_over {
+                // What is left alone now is the next attempt's.
+                outcomes.retain(|outcome| outcome.result != TargetResult::Skipped);
+            }
+            journal.add(&outcomes);
             let wait = match next {
                 ControlFlow::Continue(wait) => wait,
                 ControlFlow::Break(result) => break result,
@@ -165,7 +183,17 @@ impl Sweeper<'_> {
                 () = self.shutdown.requested(), if !told_to_stop => {
                     told_to_stop = true;
                     handed_over = true;
+                    skipped_before = window.counts().skipped;
                     window.stop();
+                }
+                changed = limits.changed(), if following => {
+                    following = changed.is_ok();
+                    let now = limits.borrow_and_update().unwrap_or(known);
+                    if now != known {
+                        tracing::info!(limits = ?now, "limits changed");
+                        known = now;
+                        window.set_limits(known.window());
+                    }
                 }
                 () = sleep(wait), if wait.is_some() => {}
             }
@@ -180,7 +208,8 @@ impl Sweeper<'_> {
             // This process ends: another worker goes on where this one was, at once. Nothing is in flight any more, so what
             // was used of the cap is known, and what was left alone is the next attempt's.
             let Checkpoint { mut counts, .. } = window.checkpoint();
-            counts.listed = counts.listed.saturating_sub(std::mem::take(&mut counts.skipped));
+            counts.listed = counts.listed.saturating_sub(counts.skipped - skipped_before);
+            counts.skipped = skipped_before;
             let checkpoint = Checkpoint {
                 counts,
                 reserved: result.charged,
@@ -211,6 +240,7 @@ impl Sweeper<'_> {
         Ok(WindowOutput {
             result,
             journal: chunks,
+            journal_lacks: lost + unwritten,
             warnings,
         })
     }
@@ -285,8 +315,7 @@ fn give(window: &mut Window, clock: Clock, answer: Answer) {
 
 /// Outcomes that earlier attempts counted in their last heartbeat and had not written to the journal.
 fn unwritten(before: &Beat) -> u64 {
-    let counts = &before.checkpoint.counts;
-    let counted = counts.stopped + counts.already_closed + counts.failed;
+    let counted = before.checkpoint.counts.settled();
     let written: u64 = before.journal.iter().map(|chunk| chunk.outcomes).sum();
     counted.saturating_sub(written)
 }
@@ -297,6 +326,8 @@ fn beat(window: &Window, checkpoint: Checkpoint, before: &[JournalChunk], journa
     Beat {
         counts: *window.counts(),
         limit: window.limiter().limit,
+        base_us: window.limiter().base_us,
+        latency_us: window.limiter().latency_us,
         rate: rate.per_second(),
         open: None,
         checkpoint,

@@ -41,6 +41,10 @@ pub(crate) struct View {
     pub(crate) at_work: Counts,
     /// Their concurrency limits, summed.
     pub(crate) limit: u32,
+    /// Longest latency of a stop without a queue among them, in microseconds; 0 when none is known.
+    pub(crate) base_us: u64,
+    /// Longest latency of a stop now, in microseconds; 0 when none is known.
+    pub(crate) latency_us: u64,
     /// Executions gone a second.
     pub(crate) rate: f64,
     /// Open executions by the newest look or count.
@@ -140,6 +144,8 @@ impl View {
             };
             self.at_work.add(&beat.counts);
             self.limit = self.limit.saturating_add(beat.limit);
+            self.base_us = self.base_us.max(beat.base_us);
+            self.latency_us = self.latency_us.max(beat.latency_us);
             self.rate += beat.rate;
             self.open = beat.open.or(self.open);
         }
@@ -173,6 +179,7 @@ impl View {
             start_time: Some(timestamp(self.start_ms)),
             end_time: (self.end_ms > 0).then(|| timestamp(self.end_ms)),
             progress: with_progress.then(|| self.progress()),
+            limits: Some(self.standing.limits.in_force(&self.about.spec)),
         }
     }
 
@@ -187,8 +194,18 @@ impl View {
             rate_per_second: self.rate,
             eta: eta(self.open, self.rate),
             concurrency_limit: i32::try_from(self.limit).unwrap_or(i32::MAX),
+            base_latency: latency(self.base_us),
+            latency: latency(self.latency_us),
         }
     }
+}
+
+/// A latency, where it is known.
+fn latency(us: u64) -> Option<prost_types::Duration> {
+    let latency = std::time::Duration::from_micros(us);
+    (us > 0)
+        .then(|| prost_types::Duration::try_from(latency).ok())
+        .flatten()
 }
 
 /// Time to zero at that rate, where there is one.

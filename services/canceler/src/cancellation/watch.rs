@@ -1,7 +1,6 @@
 //! Watchers: however many watch one cancellation, this process reads it once per 500 ms.
 //!
-//! The first watcher starts the reader, the last one that leaves ends it. Watchers share a `tokio::sync::watch`: a slow one
-//! misses steps, never the last one.
+//! One that joins others is shown their last look at once, and then whatever they are shown.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,13 +11,15 @@ use std::{
 use futures::{Stream, stream::unfold};
 use quell_api::canceler::v1 as pb;
 use quell_mesh::{Error, NamespaceClient, Reason, Shutdown};
-use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior, interval},
-};
+use tokio::time::Instant;
 use tonic::Status;
 
-use super::{budget::Budget, namespace::Namespace, view::View};
+use super::{
+    budget::Budget,
+    hub::{Hub, Read, Reader},
+    namespace::Namespace,
+    view::View,
+};
 
 const PERIOD: Duration = Duration::from_millis(500);
 /// Least time between two counts of what is open: they share the visibility budget with the sweep.
@@ -26,7 +27,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How long Temporal may be away before watchers are told.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Seen = Option<Result<pb::Cancellation, Status>>;
+type Seen = Result<pb::Cancellation, Status>;
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,7 +64,7 @@ pub(crate) struct Watchers {
     canceler: NamespaceClient,
     budget: Budget,
     shutdown: Shutdown,
-    readers: Arc<Mutex<HashMap<String, Arc<watch::Sender<Seen>>>>>,
+    hub: Hub<Seen>,
     /// What was open, and when that was counted, by cancellation.
     counts: Arc<Mutex<HashMap<String, (Instant, u64)>>>,
 }
@@ -75,7 +76,7 @@ impl Watchers {
             canceler,
             budget,
             shutdown,
-            readers: Arc::default(),
+            hub: Hub::new(PERIOD),
             counts: Arc::default(),
         }
     }
@@ -91,7 +92,13 @@ impl Watchers {
 
     /// Looks until the cancellation has ended; the last look has its verdict.
     pub(crate) fn watch(&self, id: &str) -> impl Stream<Item = Result<pb::WatchCancellationResponse, Status>> + use<> {
-        let mut seen = self.subscribe(id);
+        let mut seen = self.hub.follow(id, || WatchReader {
+            watchers: self.clone(),
+            id: id.to_owned(),
+            last: None,
+            good_at: Instant::now(),
+            fall: Fall::default(),
+        });
         seen.mark_changed();
         let told = self.shutdown.token();
         unfold(Some((seen, told)), |state| async move {
@@ -124,74 +131,6 @@ impl Watchers {
         })
     }
 
-    fn subscribe(&self, id: &str) -> watch::Receiver<Seen> {
-        let mut readers = lock(&self.readers);
-        if let Some(reader) = readers.get(id) {
-            return reader.subscribe();
-        }
-        let (sender, receiver) = watch::channel(None);
-        let sender = Arc::new(sender);
-        readers.insert(id.to_owned(), sender.clone());
-        let (watchers, id) = (self.clone(), id.to_owned());
-        tokio::spawn(async move { watchers.read_on(&id, &sender).await });
-        receiver
-    }
-
-    async fn read_on(&self, id: &str, sender: &watch::Sender<Seen>) {
-        let mut tick = interval(PERIOD);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last: Option<View> = None;
-        let mut good_at = Instant::now();
-        let mut fall = Fall::default();
-        loop {
-            tick.tick().await;
-            if self.leave_if_alone(id, sender) {
-                return;
-            }
-            let told = match View::read(&self.canceler, id).await {
-                Ok(mut view) => {
-                    good_at = Instant::now();
-                    if let Some(last) = &last {
-                        view.not_before(last);
-                    }
-                    if !view.ended {
-                        view.open = self.count(&view).await.or(view.open);
-                        fall.note(view.open);
-                        if view.rate <= 0.0 {
-                            view.rate = fall.per_second();
-                        }
-                    }
-                    let told = view.to_proto(true);
-                    last = Some(view);
-                    Ok(told)
-                }
-                Err(error) if error.is_retryable() && good_at.elapsed() < PATIENCE => continue,
-                Err(error) => Err(Status::from(error)),
-            };
-            let over = told
-                .as_ref()
-                .map_or(true, |cancellation| cancellation.verdict() != pb::Verdict::Unspecified);
-            if over {
-                // Out of the map first: whoever comes later gets a reader of its own.
-                lock(&self.readers).remove(id);
-            }
-            sender.send_replace(Some(told));
-            if over {
-                return;
-            }
-        }
-    }
-
-    /// Ends the reader when nobody watches any more. Under the lock, so that nobody can come in between.
-    fn leave_if_alone(&self, id: &str, sender: &watch::Sender<Seen>) -> bool {
-        let mut readers = lock(&self.readers);
-        let alone = sender.receiver_count() == 0;
-        if alone {
-            readers.remove(id);
-        }
-        alone
-    }
-
     /// What is open, counted at most once a second however many ask; `None` where the main namespace does not answer.
     async fn count(&self, view: &View) -> Option<u64> {
         let fresh = |counted: &(Instant, u64)| counted.0.elapsed() < COUNT_EVERY;
@@ -205,5 +144,44 @@ impl Watchers {
         counts.retain(|_, counted| fresh(counted));
         counts.insert(view.id.clone(), (Instant::now(), open));
         Some(open)
+    }
+}
+
+/// Looks at one cancellation, for all who watch it.
+struct WatchReader {
+    watchers: Watchers,
+    id: String,
+    last: Option<View>,
+    good_at: Instant,
+    fall: Fall,
+}
+
+impl Reader for WatchReader {
+    type Item = Seen;
+
+    async fn read(&mut self) -> Read<Seen> {
+        let mut view = match View::read(&self.watchers.canceler, &self.id).await {
+            Ok(view) => view,
+            Err(error) if error.is_retryable() && self.good_at.elapsed() < PATIENCE => return Read::Nothing,
+            Err(error) => return Read::Last(Err(Status::from(error))),
+        };
+        self.good_at = Instant::now();
+        if let Some(last) = &self.last {
+            view.not_before(last);
+        }
+        if !view.ended {
+            view.open = self.watchers.count(&view).await.or(view.open);
+            self.fall.note(view.open);
+            if view.rate <= 0.0 {
+                view.rate = self.fall.per_second();
+            }
+        }
+        let told = view.to_proto(true);
+        self.last = Some(view);
+        if told.verdict() == pb::Verdict::Unspecified {
+            Read::Now(Ok(told))
+        } else {
+            Read::Last(Ok(told))
+        }
     }
 }

@@ -29,6 +29,7 @@ use temporalio_sdk::{
 use super::{
     commands::{self, Answered},
     convert::epoch_ms,
+    limits::Limits,
     messages::{CancelInput, Carried, ConcludeInput, Conclusion, Ledger, MEMO_STANDING, Standing},
     receipt::Receipt,
 };
@@ -36,12 +37,17 @@ use super::{
 /// History events after which the next quiet moment continues as new.
 const LONG_HISTORY: u32 = 8_000;
 
+/// Patch: receipts are signed. Cancellations that began before it end without.
+const SIGNED_RECEIPTS: &str = "signed-receipts";
+
 /// Stops a workload and proves it.
 #[workflow]
 #[derive(Default)]
 pub struct BulkCancelWorkflow {
     stop: CancelState,
     standing: Standing,
+    /// Changes of limits that were signalled and not taken in yet.
+    adjustments: Vec<Limits>,
 }
 
 /// A command that is being carried out.
@@ -58,6 +64,7 @@ enum Woken {
     Answer(CommandId, Box<Answered>),
     Stop(String),
     Deadline,
+    Adjusted,
 }
 
 #[workflow_methods]
@@ -74,16 +81,20 @@ impl BulkCancelWorkflow {
         if ledger.start_ms == 0 {
             ledger.start_ms = now_ms(ctx);
         }
-        let elapsed_ms = now_ms(ctx).saturating_sub(ledger.start_ms);
-        let left = Duration::from_millis(input.spec.deadline_ms.saturating_sub(elapsed_ms));
-        let mut deadline = std::pin::pin!(ctx.timer(left));
+        let mut deadline = Box::pin(ctx.timer(left(ctx, &input, &ledger)));
+        // Deadlines that were changed: their timers go on, and nobody listens.
+        let mut retired = Vec::new();
         let mut running: Vec<Run> = Vec::new();
         let mut stop_heard = false;
 
         let outcome = loop {
+            if take_adjustments(ctx, &mut ledger) {
+                let changed = Box::pin(ctx.timer(left(ctx, &input, &ledger)));
+                retired.push(std::mem::replace(&mut deadline, changed));
+            }
             for (id, command) in campaign.next() {
                 let token = WorkflowCancellationToken::new();
-                let future = commands::start(ctx, &input, command, token.clone());
+                let future = commands::start(ctx, &input, command, ledger.limits, token.clone());
                 running.push(Run { id, token, future });
             }
             publish(ctx, &campaign, &ledger, None)?;
@@ -100,13 +111,15 @@ impl BulkCancelWorkflow {
             let stopped = stop_heard;
             let mut answer = first_of(&mut running).boxed_local().fuse();
             let mut stop = stop_reason(ctx, stopped).boxed_local().fuse();
+            let mut adjusted = adjusted(ctx).boxed_local().fuse();
             // The end comes first: a command that has not been polled yet is then not begun at all.
             let woken = temporalio_sdk::workflows::select! {
                 reason = stop => Woken::Stop(reason),
                 _ = deadline => Woken::Deadline,
                 (id, answered) = answer => Woken::Answer(id, Box::new(answered)),
+                () = adjusted => Woken::Adjusted,
             };
-            drop((answer, stop));
+            drop((answer, stop, adjusted));
             match woken {
                 Woken::Answer(id, answered) => {
                     let event = match answered.note(&mut ledger) {
@@ -120,10 +133,11 @@ impl BulkCancelWorkflow {
                     campaign.apply(Event::StopRequested { reason });
                 }
                 Woken::Deadline => campaign.apply(Event::DeadlineReached { starters: Vec::new() }),
+                Woken::Adjusted => {}
             }
             let quiet = campaign.is_quiet() && campaign.outcome().is_none();
-            let stop_pending = ctx.state(|state| state.stop.requested);
-            if quiet && !stop_pending && ctx.history_length() > LONG_HISTORY {
+            let signal_pending = ctx.state(|state| state.stop.requested || !state.adjustments.is_empty());
+            if quiet && !signal_pending && ctx.history_length() > LONG_HISTORY {
                 let carried = Some(Box::new(Carried { campaign, ledger }));
                 let Err(continued) =
                     ctx.continue_as_new(CancelInput { carried, ..input }, ContinueAsNewOptions::default());
@@ -139,14 +153,27 @@ impl BulkCancelWorkflow {
         let end_ms = now_ms(ctx);
         // None visible is what a clean end means; a count in between could only be older.
         let open = conclusion.open.filter(|_| outcome.verdict != Verdict::Clean);
-        publish(ctx, &campaign, &ledger, Some((end_ms, open)))?;
-        Ok(Receipt::build(&input, outcome, ledger, conclusion, end_ms))
+        let mut receipt = Receipt::build(&input, outcome, ledger, conclusion, end_ms);
+        if ctx.patched(SIGNED_RECEIPTS) {
+            match commands::sign(ctx, receipt.clone()).await {
+                Ok(signed) => receipt.signed = signed,
+                Err(reason) => receipt.ledger.warn(format!("it could not be signed: {reason}")),
+            }
+        }
+        publish(ctx, &campaign, &receipt.ledger, Some((end_ms, open)))?;
+        Ok(receipt)
     }
 
     /// Asks it to end: nothing more is stopped, and the receipt tells what was.
     #[signal]
     pub fn stop(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: String) {
         self.stop.request(reason);
+    }
+
+    /// Changes limits.
+    #[signal]
+    pub fn adjust(&mut self, _ctx: &mut SyncWorkflowContext<Self>, limits: Limits) {
+        self.adjustments.push(limits);
     }
 
     /// Where it is, as of its last step.
@@ -191,6 +218,33 @@ async fn stop_reason(ctx: &WorkflowContext<BulkCancelWorkflow>, heard: bool) -> 
     }
 }
 
+/// Returns when there are changes of limits to take in.
+async fn adjusted(ctx: &WorkflowContext<BulkCancelWorkflow>) {
+    // A cancelled workflow ends; what it is told after that changes nothing.
+    if ctx.wait_condition(|state| !state.adjustments.is_empty()).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Takes in what was signalled. Returns whether the deadline is another one now.
+fn take_adjustments(ctx: &WorkflowContext<BulkCancelWorkflow>, ledger: &mut Ledger) -> bool {
+    if ctx.state(|state| state.adjustments.is_empty()) {
+        return false;
+    }
+    let before = ledger.limits.deadline_ms;
+    for limits in ctx.state_mut(|state| std::mem::take(&mut state.adjustments)) {
+        ledger.adjust(now_ms(ctx), limits);
+    }
+    ledger.limits.deadline_ms != before
+}
+
+/// How long the cancellation may still take.
+fn left(ctx: &WorkflowContext<BulkCancelWorkflow>, input: &CancelInput, ledger: &Ledger) -> Duration {
+    let deadline_ms = ledger.limits.deadline_ms.unwrap_or(input.spec.deadline_ms);
+    let elapsed_ms = now_ms(ctx).saturating_sub(ledger.start_ms);
+    Duration::from_millis(deadline_ms.saturating_sub(elapsed_ms))
+}
+
 /// Writes where it is into the state and the memo, when there is news; at the end with when that was, and what is open then.
 fn publish(
     ctx: &WorkflowContext<BulkCancelWorkflow>,
@@ -215,6 +269,7 @@ fn publish(
             .and_then(|(_, open)| open)
             .or((progress.pass > 0).then_some(progress.open)),
         first_zero_ms: ledger.first_zero_ms,
+        limits: ledger.limits,
     };
     if ctx.state(|state| state.standing == standing) {
         return Ok(());

@@ -6,7 +6,7 @@ use super::plan::{Contender, LOOP_CONCURRENCY};
 use super::server::{self, Known, Pin, Server};
 use super::workload::Workload;
 use crate::clients::Addresses;
-use crate::commands::cancellation::fetch_receipt;
+use crate::commands::receipt::fetch_receipt;
 use crate::commands::{stop, watch};
 use crate::exit::Failure;
 use crate::ui::Ui;

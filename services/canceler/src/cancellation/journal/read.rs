@@ -1,0 +1,85 @@
+//! The journal read again: which chunks there are, and what is in them.
+//!
+//! An ended cancellation's receipt names its chunks, each with its hash: nothing else counts. While it runs, or when its workflow
+//! was ended from outside and left no receipt, the payload store itself is asked what it holds: that needs neither the workflow nor
+//! its worker, and lacks nothing that was written.
+
+use bytes::Bytes;
+use quell_mesh::{Error, PayloadStore, Reason};
+use sha2::{Digest as _, Sha256};
+
+use super::name::ChunkName;
+use crate::cancellation::receipt::{JournalChunk, Receipt};
+
+/// A chunk that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// Its name.
+    pub(crate) name: ChunkName,
+    /// Its key in the payload store.
+    pub(crate) key: String,
+    /// What the receipt says of it; `None` when there is no receipt.
+    pub(crate) promised: Option<JournalChunk>,
+}
+
+/// The chunks of a cancellation in the order of their names.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the payload store cannot be listed.
+pub(crate) async fn chunks(
+    payloads: &PayloadStore,
+    cancellation_id: &str,
+    receipt: Option<Receipt>,
+) -> Result<Vec<Chunk>, Error> {
+    let mut chunks: Vec<Chunk> = match receipt {
+        Some(receipt) => receipt
+            .ledger
+            .journal
+            .into_iter()
+            .map(|chunk| {
+                let name = ChunkName::of_key(cancellation_id, &chunk.key)
+                    .ok_or_else(|| Error::internal(anyhow::anyhow!("a receipt names the chunk {:?}", chunk.key)))?;
+                Ok(Chunk {
+                    name,
+                    key: chunk.key.clone(),
+                    promised: Some(chunk),
+                })
+            })
+            .collect::<Result<_, Error>>()?,
+        None => payloads
+            .list(&ChunkName::folder(cancellation_id))
+            .await?
+            .into_iter()
+            .filter_map(|key| {
+                Some(Chunk {
+                    name: ChunkName::of_key(cancellation_id, &key)?,
+                    key,
+                    promised: None,
+                })
+            })
+            .collect(),
+    };
+    chunks.sort_by_key(|chunk| chunk.name);
+    Ok(chunks)
+}
+
+/// The bytes of a chunk, held against what the receipt says of them.
+///
+/// # Errors
+/// [`Error::FailedPrecondition`] when it is missing or changed, [`Error::Unavailable`] when the store cannot be read.
+pub(crate) async fn read(payloads: &PayloadStore, chunk: &Chunk) -> Result<Bytes, Error> {
+    let bytes = payloads.get(&chunk.key).await.map_err(|error| match error {
+        Error::NotFound { .. } => {
+            let text = "this chunk of the journal is not in the payload store";
+            Error::precondition(Reason::PayloadMissing, &chunk.key, text)
+        }
+        other => other,
+    })?;
+    match &chunk.promised {
+        Some(promised) if hex::encode(Sha256::digest(&bytes)) != promised.sha256 => {
+            let text = "this chunk of the journal does not have the hash that the receipt names";
+            Err(Error::precondition(Reason::PayloadCorrupt, &chunk.key, text))
+        }
+        _ => Ok(bytes),
+    }
+}
