@@ -142,8 +142,10 @@ fn differences(path: &str, shown: &Value, said: &Value, faults: &mut Vec<String>
     match (shown, said) {
         (Value::Object(shown), Value::Object(said)) => {
             for (key, value) in shown {
-                let said = said.get(key).unwrap_or(&Value::Null);
-                differences(&format!("{path}.{key}"), value, said, faults);
+                match said.get(key) {
+                    Some(said) => differences(&format!("{path}.{key}"), value, said, faults),
+                    None => faults.push(format!("{path}.{key} is not known to this version")),
+                }
             }
         }
         (Value::Array(shown), Value::Array(said)) if shown.len() == said.len() => {
