@@ -8,7 +8,7 @@ use crate::clients::Addresses;
 use crate::exit::{self, Failure};
 use crate::ui::{Meter, Ui, human_duration};
 use crate::view::{cancellation_json, duration, phase_name, verdict_name};
-use quell_api::canceler::v1::{Cancellation, Phase, WatchCancellationRequest};
+use quell_api::canceler::v1::{Cancellation, Verdict, WatchCancellationRequest};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tonic::Code;
@@ -85,7 +85,7 @@ async fn stream(
         *lost_since = None;
         let cancellation = look.cancellation.ok_or_else(|| missing("cancellation"))?;
         show(meter, course, &cancellation);
-        if cancellation.phase() == Phase::Done {
+        if cancellation.verdict() != Verdict::Unspecified {
             return Ok(Some(cancellation));
         }
     }

@@ -127,6 +127,9 @@ impl View {
             view.standing.phase = Phase::Done;
             // Somebody ended the workflow itself: it could not write a verdict any more.
             view.standing.verdict = view.standing.verdict.or(Some(Verdict::Aborted));
+        } else if view.standing.phase == Phase::Done {
+            // The machine is done, its receipt is still being put together: done is what has one.
+            view.standing.phase = Phase::Confirming;
         }
         Ok(view)
     }
