@@ -50,15 +50,13 @@ pub fn from_temporal(status: Status) -> Error {
             tracing::debug!(detail = status.message(), "temporal unavailable");
             Error::unavailable(Reason::TemporalUnreachable, "Temporal does not answer")
         }
-        Code::DeadlineExceeded => Error::DeadlineExceeded {
+        // CANCELLED is what tonic calls a call that ran into its own timeout.
+        Code::DeadlineExceeded | Code::Cancelled => Error::DeadlineExceeded {
             message: "Temporal took too long".to_owned(),
         },
         Code::Aborted => Error::Aborted {
             reason: Reason::Conflict,
             message: "a concurrent change of the same execution".to_owned(),
-        },
-        Code::Cancelled => Error::Cancelled {
-            message: "the call of Temporal".to_owned(),
         },
         Code::Ok | Code::Unknown | Code::OutOfRange | Code::Internal | Code::DataLoss => {
             Error::Internal(anyhow::Error::new(status).context("temporal"))
