@@ -13,7 +13,7 @@
 //! | [`guards`] | caps, deadlines, exclusions |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
-//! | [`scope`] | descendants, suspects, schedules |
+//! | [`scope`], [`schedules`] | descendants, suspects; schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
@@ -51,6 +51,8 @@ mod refusing;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;
+mod schedules;
 mod scope;
 mod signed;
 mod trace;
+mod tree;

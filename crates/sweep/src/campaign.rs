@@ -375,19 +375,9 @@ impl Campaign {
                 timeout_ms: self.spec.confirm_timeout_ms,
                 poll_ms: self.spec.confirm_poll_ms,
                 scope: self.spec.scope.clone(),
-                roots: self.roots(),
                 retry: self.spec.window.retry.clone(),
             },
         });
-    }
-
-    /// Where to look for what descends from the target.
-    fn roots(&self) -> Vec<String> {
-        if self.spec.scope.descendants {
-            self.seen.roots.iter().cloned().collect()
-        } else {
-            Vec::new()
-        }
     }
 
     fn on_confirmed(&mut self, confirmed: Confirmed) {

@@ -182,8 +182,6 @@ pub struct WindowSpec {
     pub fence_ms: u64,
     /// What may be stopped.
     pub scope: Scope,
-    /// Roots of the trees that the target is part of, as far as known: where to look for what descends from it.
-    pub roots: Vec<String>,
     /// Limits.
     pub settings: WindowSettings,
 }
@@ -200,8 +198,6 @@ pub struct ConfirmSpec {
     pub poll_ms: u64,
     /// What is in scope.
     pub scope: Scope,
-    /// Roots of the trees that the target is part of, as far as known: where to look for what descends from it.
-    pub roots: Vec<String>,
     /// Retries of a failed look or Describe.
     pub retry: RetrySpec,
 }
@@ -213,7 +209,6 @@ impl Default for ConfirmSpec {
             timeout_ms: 240_000,
             poll_ms: 5_000,
             scope: Scope::default(),
-            roots: Vec::new(),
             retry: RetrySpec::default(),
         }
     }

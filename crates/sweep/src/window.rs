@@ -118,7 +118,11 @@ impl Window {
             outcomes: Vec::new(),
             failures: Vec::new(),
             starters: BTreeMap::new(),
-            seen: Box::default(),
+            seen: Box::new(Seen {
+                // What that attempt had listed is known to nobody.
+                more: counts.listed > 0 || checkpoint.reserved > 0,
+                ..Seen::default()
+            }),
             spec,
         }
     }

@@ -1,7 +1,7 @@
 //! Bad input for the canceler service.
 
 use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
-use crate::cancel::{millis, workload};
+use crate::cancel::{millis, query, workload};
 use quell_api::canceler::v1::{
     AdjustCancellationRequest, CancellationSpec, GetCancellationRequest, GetReceiptRequest, Limits,
     ListCancellationsRequest, ListFailuresRequest, PreviewCancellationRequest, ReadJournalChunkRequest,
@@ -304,6 +304,15 @@ fn start(table: &mut Table, mark: &str) {
             with(CancellationSpec { reason, ..good.clone() }),
         );
     }
+    let paused = query("WorkloadId = 'x' AND ExecutionStatus = 'Paused'");
+    line(
+        "descendants of what is told by its end".to_owned(),
+        &["spec.include_descendants"],
+        with(CancellationSpec {
+            target: paused,
+            ..good.clone()
+        }),
+    );
     let without_spec = StartCancellationRequest {
         spec: None,
         request_id: mark.to_owned(),

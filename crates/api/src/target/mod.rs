@@ -53,6 +53,19 @@ impl Filter {
         self.with(OPEN)
     }
 
+    /// Whether it is that of a target which was refused.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same filter for an execution that may have closed meanwhile: it matches if it did while it ran. `None` when that cannot
+    /// be told, because the caller's filter asks how or when an execution ended.
+    #[must_use]
+    pub fn as_if_open(&self) -> Option<Self> {
+        query::as_if_open(&self.0).map(Self)
+    }
+
     /// The executions of the target for which `condition` holds, ours excluded. The caller's text comes last and in
     /// parentheses, so that nothing in it could take an exclusion away, even if [`Filter::check`] had overlooked it.
     pub fn with(&self, condition: &str) -> String {

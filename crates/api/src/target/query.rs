@@ -8,29 +8,40 @@
 //! or `STARTS_WITH` with a value, on an attribute that does not belong to all executions alike. `NOT` turns that around, so
 //! for each part two answers are kept: whether it selects, and whether its opposite does.
 
+use std::ops::Range;
+
 /// What is wrong with a filter; `None` when it can be passed on.
 pub(super) fn problem(query: &str) -> Option<String> {
-    let parsed = tokens(query).and_then(|tokens| {
-        let mut parser = Parser {
-            tokens,
-            at: 0,
-            depth: 0,
-        };
-        let selects = parser.any()?;
-        match parser.peek() {
-            None => Ok(selects),
-            Some(token) => Err(format!("has {token} where AND, OR or its end is expected")),
-        }
-    });
-    match parsed {
+    match Parser::read(query) {
         Err(problem) => Some(problem),
-        Ok(selects) if selects.itself => None,
+        Ok((selects, _)) if selects.itself => None,
         Ok(_) => Some(
             "could match (nearly) everything: each branch must name something by =, IN or STARTS_WITH, for example a \
              WorkloadId, WorkflowType, WorkflowId or TaskQueue"
                 .to_owned(),
         ),
     }
+}
+
+/// The filter as it is for an execution that runs: conditions on the status and the time of the close are replaced by what they
+/// are then. So a closed execution matches if it did while it ran. `None` when that cannot be told, or the filter is none.
+pub(super) fn as_if_open(query: &str) -> Option<String> {
+    let (_, statuses) = Parser::read(query).ok()?;
+    let mut text = query.to_owned();
+    // From the end, so that the ranges before stay true.
+    for Status { range, when_open } in statuses.into_iter().rev() {
+        let certain = if when_open? { ">=" } else { "<" };
+        text.replace_range(range, &format!("StartTime {certain} \"1970-01-01T00:00:00Z\""));
+    }
+    Some(text)
+}
+
+/// A condition that asks how, or when, an execution ended.
+struct Status {
+    /// Where it stands, in bytes.
+    range: Range<usize>,
+    /// What it says of one that runs; unset when that cannot be told.
+    when_open: Option<bool>,
 }
 
 /// Attributes that all executions have and that name no workload.
@@ -46,6 +57,9 @@ const COMMON: [&str; 10] = [
     "temporalchangeversion",
     "binarychecksums",
 ];
+
+/// Attributes that tell how, or when, an execution ended.
+const ENDINGS: [&str; 3] = ["executionstatus", "closetime", "executionduration"];
 
 /// Nested parentheses and NOTs that are read.
 const MAX_DEPTH: usize = 50;
@@ -72,13 +86,17 @@ impl std::fmt::Display for Token {
     }
 }
 
-fn tokens(query: &str) -> Result<Vec<Token>, String> {
+/// The tokens, each with where it stands, in bytes.
+fn tokens(query: &str) -> Result<Vec<(Token, Range<usize>)>, String> {
     const SIGNS: [&str; 10] = ["!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", ","];
     let mut rest = query;
     let mut tokens = Vec::new();
     while let Some(c) = rest.chars().next() {
+        let from = query.len() - rest.len();
+        let token;
         if c.is_whitespace() {
             rest = &rest[c.len_utf8()..];
+            continue;
         } else if matches!(c, '"' | '\'' | '`') {
             let inside = &rest[1..];
             let end = inside.find(c).ok_or("has an unbalanced quote")?;
@@ -91,13 +109,13 @@ fn tokens(query: &str) -> Result<Vec<Token>, String> {
                 return Err("must not double a quote: use the other kind of quotes around it".to_owned());
             }
             let text = text.to_owned();
-            tokens.push(if c == '`' {
+            token = if c == '`' {
                 Token::Name(text)
             } else {
                 Token::Quoted(text)
-            });
+            };
         } else if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
-            tokens.push(Token::Sign(sign));
+            token = Token::Sign(sign);
             rest = &rest[sign.len()..];
         } else {
             let number = c == '-' && rest[1..].starts_with(|next: char| next.is_ascii_digit());
@@ -110,9 +128,10 @@ fn tokens(query: &str) -> Result<Vec<Token>, String> {
                     "must not contain {c:?} outside quotes: it is taken for a filter only"
                 ));
             }
-            tokens.push(Token::Word(rest[..end].to_owned()));
+            token = Token::Word(rest[..end].to_owned());
             rest = &rest[end..];
         }
+        tokens.push((token, from..query.len() - rest.len()));
     }
     Ok(tokens)
 }
@@ -143,14 +162,30 @@ impl Selects {
 }
 
 struct Parser {
-    tokens: Vec<Token>,
+    tokens: Vec<(Token, Range<usize>)>,
     at: usize,
     depth: usize,
+    statuses: Vec<Status>,
 }
 
 impl Parser {
+    /// Reads a filter: whether it selects, and its conditions on the status, in order.
+    fn read(query: &str) -> Result<(Selects, Vec<Status>), String> {
+        let mut parser = Self {
+            tokens: tokens(query)?,
+            at: 0,
+            depth: 0,
+            statuses: Vec::new(),
+        };
+        let selects = parser.any()?;
+        match parser.peek() {
+            None => Ok((selects, parser.statuses)),
+            Some(token) => Err(format!("has {token} where AND, OR or its end is expected")),
+        }
+    }
+
     fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.at)
+        self.tokens.get(self.at).map(|(token, _)| token)
     }
 
     fn next(&mut self) -> Result<Token, String> {
@@ -226,6 +261,20 @@ impl Parser {
     }
 
     fn condition(&mut self) -> Result<Selects, String> {
+        let first = self.at;
+        let selects = self.comparison()?;
+        if let Some([(attribute, from), .., (_, to)]) = self.tokens.get(first..self.at)
+            && let Token::Word(attribute) | Token::Name(attribute) = attribute
+            && ENDINGS.contains(&attribute.to_ascii_lowercase().as_str())
+        {
+            let (range, words) = (from.start..to.end, &self.tokens[first + 1..self.at]);
+            let when_open = when_open(&attribute.to_ascii_lowercase(), words);
+            self.statuses.push(Status { range, when_open });
+        }
+        Ok(selects)
+    }
+
+    fn comparison(&mut self) -> Result<Selects, String> {
         let attribute = match self.next()? {
             Token::Word(name) | Token::Name(name) => name.to_ascii_lowercase(),
             token => return Err(format!("has {token} where an attribute is expected")),
@@ -289,9 +338,85 @@ impl Parser {
     }
 }
 
+/// What a condition on one of [`ENDINGS`], without its attribute, says of an execution that runs.
+fn when_open(attribute: &str, condition: &[(Token, Range<usize>)]) -> Option<bool> {
+    let words: Vec<String> = condition
+        .iter()
+        .map(|(token, _)| match token {
+            Token::Word(text) | Token::Name(text) | Token::Quoted(text) => text.to_ascii_lowercase(),
+            Token::Sign(sign) => (*sign).to_owned(),
+        })
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match (attribute, words.as_slice()) {
+        ("closetime", ["is", "null"]) | ("executionstatus", ["is", "not", "null"]) => Some(true),
+        ("closetime", ["is", "not", "null"]) | ("executionstatus", ["is", "null"]) => Some(false),
+        ("executionstatus", ["=", status]) => is_running(status),
+        ("executionstatus", ["!=" | "<>", status]) => is_running(status).map(|running| !running),
+        ("executionstatus", ["in", "(", statuses @ .., ")"]) => is_one_running(statuses),
+        ("executionstatus", ["not", "in", "(", statuses @ .., ")"]) => is_one_running(statuses).map(|running| !running),
+        _ => None,
+    }
+}
+
+fn is_one_running(statuses: &[&str]) -> Option<bool> {
+    let each: Option<Vec<bool>> = statuses
+        .iter()
+        .filter(|word| **word != ",")
+        .map(|status| is_running(status))
+        .collect();
+    Some(each?.contains(&true))
+}
+
+/// Paused is open, too: whether a closed execution was paused while it was open cannot be told.
+fn is_running(status: &str) -> Option<bool> {
+    match status {
+        "running" => Some(true),
+        "completed" | "failed" | "canceled" | "terminated" | "continuedasnew" | "timedout" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::problem;
+    use super::{as_if_open, problem};
+
+    #[test]
+    fn a_closed_execution_is_asked_as_if_it_were_open() {
+        const TRUE: &str = "StartTime >= \"1970-01-01T00:00:00Z\"";
+        const FALSE: &str = "StartTime < \"1970-01-01T00:00:00Z\"";
+        for (query, expected) in [
+            ("WorkloadId = 'x'", "WorkloadId = 'x'".to_owned()),
+            (
+                "WorkloadId = 'ü' AND ExecutionStatus = 'Running' AND TaskQueue='q'",
+                format!("WorkloadId = 'ü' AND {TRUE} AND TaskQueue='q'"),
+            ),
+            (
+                "NOT (`ExecutionStatus` = \"Completed\") AND WorkflowType='a' AND CloseTime IS NULL",
+                format!("NOT ({FALSE}) AND WorkflowType='a' AND {TRUE}"),
+            ),
+            (
+                "WorkflowType='a' AND executionstatus NOT IN ('Failed', 'TimedOut')",
+                format!("WorkflowType='a' AND {TRUE}"),
+            ),
+            (
+                "ExecutionStatus IN (Running, 'Failed') OR ExecutionStatus != 'Running'",
+                format!("{TRUE} OR {FALSE}"),
+            ),
+        ] {
+            assert_eq!(as_if_open(query).as_deref(), Some(expected.as_str()), "{query}");
+            assert!(super::tokens(&expected).is_ok());
+        }
+        for unknown in [
+            "ExecutionStatus = 'Paused'",
+            "ExecutionStatus IN ('Running', 'Paused')",
+            "CloseTime > '2020-01-01T00:00:00Z'",
+            "ExecutionStatus = 1",
+            "WorkflowType = 'a' AND ExecutionDuration > 5",
+        ] {
+            assert_eq!(as_if_open(unknown), None, "{unknown}");
+        }
+    }
 
     #[test]
     fn what_names_something_in_every_branch_is_taken() {

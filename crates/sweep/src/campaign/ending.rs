@@ -15,6 +15,7 @@ impl Campaign {
         if let Command::RunWindow { spec, .. } = command {
             // What it did is not known: all that it might have done is taken for done.
             self.totals.lost_windows += 1;
+            self.seen.more = true;
             self.totals.charged = self.totals.charged.saturating_add(spec.cap);
             self.warn(format!("a window's result was lost: {reason}"));
         }

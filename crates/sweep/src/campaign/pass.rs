@@ -85,6 +85,8 @@ impl Campaign {
             self.batch_charge = planned.open.max(planned.count);
             self.totals.charged = self.totals.charged.saturating_add(self.batch_charge);
             self.batch_running = true;
+            // What it stops is listed by nobody.
+            self.seen.more = true;
             return self.issue(Command::StartBatch {
                 job_id: self.spec.batch_job_id.clone(),
                 fence_ms: self.fence_ms(),
@@ -124,7 +126,6 @@ impl Campaign {
                 cap: cap_left.div_ceil(free),
                 fence_ms: self.fence_ms(),
                 scope: self.spec.scope.clone(),
-                roots: self.roots(),
                 settings: self.spec.window.clone(),
             };
             self.issue(Command::RunWindow {

@@ -105,17 +105,10 @@ impl CancelActivities {
                     0
                 },
                 schedules: found.paused,
+                schedules_unsure: found.unsure,
             })
         };
-        let fenced = beating(&ctx, work).instrument(span.clone()).await;
-        if ctx.is_cancelled()
-            && let Some(id) = &input.workload_id
-        {
-            // Nobody will hear what was paused: it is given back here.
-            let main = self.namespace().await?;
-            schedules::undo(&main, cancellation_id, id).await;
-        }
-        fenced
+        beating(&ctx, work).instrument(span.clone()).await
     }
 
     /// Gives the schedules back that were paused with the fence.
@@ -127,7 +120,7 @@ impl CancelActivities {
     ) -> Result<Vec<String>, ActivityError> {
         let work = async {
             let main = self.namespace().await?;
-            schedules::give_back(&main, &input.cancellation_id, &input.schedules)
+            schedules::give_back(&main, &input.cancellation_id, &input.schedules, input.search.as_deref())
                 .await
                 .map_err(|status| activity_error("giving schedules back", &status))
         };

@@ -13,7 +13,6 @@ use temporalio_sdk::{
 
 use super::{
     activities::CancelActivities,
-    limits::Limits,
     messages::{
         CancelInput, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, GiveBackInput,
         Ledger, PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
@@ -33,8 +32,8 @@ const BATCH_AWAY: Duration = Duration::from_secs(15);
 const BATCH_START: Duration = Duration::from_secs(60);
 /// How long it may take to be stopped.
 const BATCH_STOP: Duration = Duration::from_secs(30);
-/// How long giving schedules back is tried: long enough for a server that restarts.
-const GIVE_BACK: Duration = Duration::from_secs(120);
+/// How long giving schedules back is tried: long enough for a server that restarts, or is overloaded for a while.
+const GIVE_BACK: Duration = Duration::from_secs(600);
 /// How much longer than the deadline a source keeps still.
 const QUIESCE_MARGIN_MS: u64 = 60_000;
 
@@ -48,6 +47,8 @@ pub(super) enum Answered {
     BatchEnded(String, TrackBatchOutput),
     BatchStopped(StopBatchOutput),
     Waited,
+    /// The fence failed, so that it is not known which schedules are paused.
+    FenceLost(String),
     /// The activity failed for good, or was cancelled without an answer.
     Failed(String),
 }
@@ -60,6 +61,7 @@ impl Answered {
                 ledger.quiesce = fence.answer;
                 ledger.quiesced_until_ms = fence.until_ms;
                 ledger.schedules = fence.schedules;
+                ledger.schedules_unsure = fence.schedules_unsure;
                 Reply::Quiesced(fence.quiesced)
             }
             Self::Planned(planned) => Reply::Planned(planned),
@@ -91,16 +93,21 @@ impl Answered {
             }
             Self::BatchStopped(report) => Reply::BatchEnded(report),
             Self::Waited => Reply::Waited,
+            Self::FenceLost(reason) => {
+                ledger.schedules_unsure = true;
+                return Err(reason);
+            }
             Self::Failed(reason) => return Err(reason),
         })
     }
 }
 
 /// What every activity is told.
-pub(super) fn task(input: &CancelInput) -> Task {
+pub(super) fn task(input: &CancelInput, ledger: &Ledger) -> Task {
     Task {
         cancellation_id: input.cancellation_id.clone(),
         filter: input.filter.clone(),
+        since_ms: ledger.start_ms,
     }
 }
 
@@ -109,11 +116,12 @@ pub(super) fn start(
     ctx: &WorkflowContext<BulkCancelWorkflow>,
     input: &CancelInput,
     command: Command,
-    limits: Limits,
+    ledger: &Ledger,
     token: WorkflowCancellationToken,
 ) -> Pin<Box<dyn Future<Output = Answered>>> {
     let ctx = ctx.clone();
-    let task = task(input);
+    let task = task(input, ledger);
+    let limits = ledger.limits;
     // Small pieces are asked to end and not waited for; what counts is waited for, so that its counts come with its end.
     let small = options(token.clone(), ActivityCancellationType::TryCancel);
     let counted = options(token.clone(), ActivityCancellationType::WaitCancellationCompleted);
@@ -128,12 +136,17 @@ pub(super) fn start(
                     .collect(),
                 ttl_ms: input.spec.deadline_ms.saturating_add(QUIESCE_MARGIN_MS),
             };
+            let may_pause = input.workload_id.is_some();
             Box::pin(async move {
-                answered(
-                    ctx.execute_activity(CancelActivities::quiesce_sources, input, small)
-                        .await,
-                    Answered::Fence,
-                )
+                // Cancelled before it began: nothing is paused.
+                if token.is_cancelled() {
+                    return Answered::Failed("cancelled before it began".to_owned());
+                }
+                let fenced = ctx.execute_activity(CancelActivities::quiesce_sources, input, counted);
+                match answered(fenced.await, Answered::Fence) {
+                    Answered::Failed(reason) if may_pause => Answered::FenceLost(reason),
+                    answered => answered,
+                }
             })
         }
         Command::PlanPass { pass, kind } => {
@@ -271,13 +284,16 @@ pub(super) async fn give_back(
     input: &CancelInput,
     ledger: &Ledger,
 ) -> Vec<String> {
+    let search = input.spec.workload_id().filter(|_| ledger.schedules_unsure);
     let named = |problem: String| {
-        let ids: Vec<_> = ledger.schedules.iter().map(|one| one.schedule_id.as_str()).collect();
+        let mut ids: Vec<_> = ledger.schedules.iter().map(|one| one.schedule_id.as_str()).collect();
+        ids.extend(search.map(|_| "and others whose note says so"));
         format!("schedules may still be paused ({}): {problem}", ids.join(", "))
     };
     let input = GiveBackInput {
         cancellation_id: input.cancellation_id.clone(),
         schedules: ledger.schedules.clone(),
+        search: search.map(str::to_owned),
     };
     let options = options_within(GIVE_BACK, WorkflowCancellationToken::new());
     match ctx

@@ -36,14 +36,8 @@ pub(crate) async fn run(
     input: &ConfirmInput,
 ) -> Result<ConfirmOutput, ActivityError> {
     let mut confirm = Confirm::new(input.spec.clone());
-    let (filter, spec) = (&input.task.filter, &input.spec);
-    let listing = Listing::new(
-        main.clone(),
-        filter.clone(),
-        filter.open(),
-        spec.scope.clone(),
-        spec.roots.clone(),
-    );
+    let task = &input.task;
+    let listing = Listing::whole(main.clone(), &task.filter, input.spec.scope.clone(), task.since_ms);
     let clock = Clock::start();
     let mut calls: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
     let mut tick = interval(BEAT);

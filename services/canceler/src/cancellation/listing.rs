@@ -1,10 +1,13 @@
 //! What a pass lists, and what a look sees: first what matches the target, then what descends from it.
 //!
-//! A descendant does not carry the target's tag, so no query finds it by that. But whatever descends from an execution has
-//! the same root as it; the roots of what was listed are known ([`quell_sweep::Seen`]). So what is open under those roots
-//! is listed, and kept when one of its ancestors matches the target: asked for by run id, closed ones too, since a parent is
-//! stopped before its children. An ancestor that the index does not have (any more) does not match: its children are left
-//! alone.
+//! A descendant does not carry the target's tag, so no query finds it by that. Nor can it be looked for under the roots of
+//! what was listed: a match may come and go between two listings, and leave a child behind. So whatever is open, has a parent and
+//! lacks the tag is listed, and kept when one of its ancestors is in the target: one that matches and is open, or was when the
+//! cancellation began. What ended before that does not count: what it left behind was not part of what was asked for. An
+//! ancestor that the index does not have (any more) does not match: its children are left alone.
+//!
+//! Trees in which nothing matches are told by one query for a hundred of them, so that a namespace full of other workflows costs
+//! little more than its pages.
 //!
 //! To the machines all this is one listing; only the page tokens, which they do not read, know the difference.
 
@@ -19,35 +22,77 @@ use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use super::{
+    ancestry::{Ancestor, Ancestry, GENERATIONS},
+    convert::query_time,
     namespace::{Namespace, Page},
-    query::one_of,
+    query::{is_quotable, one_of},
 };
 
 /// Values of one `IN`: a query must stay within what any store takes.
 const VALUES: usize = 100;
-/// Generations between an execution and the ancestor that matches, at most; deeper trees are cut off there.
-const GENERATIONS: usize = 64;
+/// Rows of a page when all are wanted; the server's maximum.
+const FULL_PAGE: i32 = 1_000;
+/// An ancestor that closed this long before the cancellation began still counts: hosts of a cluster do not agree on the time to
+/// the second.
+const CLOCKS_MS: u64 = 10_000;
 
 /// One listing. It is asked for page by page.
 pub(crate) struct Listing {
     main: Namespace,
-    filter: Filter,
     /// What lists the matches.
     query: String,
     scope: Scope,
-    /// Where descendants are looked for; empty: nowhere.
-    roots: Vec<String>,
-    /// Runs that were found to match. Only these are remembered: one that does not match now may do so at the next look, when the
-    /// index has it, or has its tag.
-    matching: Mutex<BTreeSet<String>>,
+    descent: Option<Descent>,
+}
+
+/// How descendants are told from others.
+struct Descent {
+    /// What an ancestor has to match, whether it is open or not.
+    filter: Filter,
+    /// Since when it may have closed, in milliseconds since the epoch.
+    since_ms: u64,
+    known: Mutex<Ancestry>,
 }
 
 /// Where a listing goes on.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     Matches(Vec<u8>),
-    /// Under which roots, in chunks of [`VALUES`], and where there.
-    Descendants(usize, Vec<u8>),
+    Descendants(Round),
+}
+
+/// A listing of those that have a parent. When it took several pages, what a chain became meanwhile (its old run gone from a later
+/// page, its new one above the first) was seen by none of them: so what has started since its first page is listed again.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Round {
+    /// Only what started then or later, in milliseconds since the epoch.
+    from_ms: Option<u64>,
+    /// Start of the newest on its first page.
+    newest_ms: Option<u64>,
+    token: Vec<u8>,
+}
+
+impl Round {
+    /// Where the listing goes on after a page of this round.
+    fn after(self, rows: &[Row], next: Option<PageToken>) -> Option<Self> {
+        let is_first = self.token.is_empty();
+        let newest_ms = if is_first {
+            rows.iter().map(|row| row.start_ms).max()
+        } else {
+            self.newest_ms
+        };
+        match next {
+            Some(PageToken(token)) => Some(Self {
+                newest_ms,
+                token,
+                ..self
+            }),
+            None => newest_ms.filter(|_| !is_first).map(|newest_ms| Self {
+                from_ms: Some(newest_ms),
+                ..Self::default()
+            }),
+        }
+    }
 }
 
 impl Place {
@@ -65,156 +110,179 @@ impl Place {
 }
 
 impl Listing {
-    /// A listing of what `query` finds, then of what descends from the target under these roots if the scope has descendants.
-    pub(crate) fn new(main: Namespace, filter: Filter, query: String, scope: Scope, roots: Vec<String>) -> Self {
+    /// A listing of what `query` finds, and of nothing else.
+    pub(crate) fn of_matches(main: Namespace, query: String, scope: Scope) -> Self {
         Self {
             main,
-            filter,
             query,
-            roots: if scope.descendants { roots } else { Vec::new() },
             scope,
-            matching: Mutex::default(),
+            descent: None,
+        }
+    }
+
+    /// A listing of all that is open in the target; if the scope has descendants, of what descends from it, too.
+    pub(crate) fn whole(main: Namespace, filter: &Filter, scope: Scope, since_ms: u64) -> Self {
+        let ancestors = filter.as_if_open().filter(|_| scope.descendants);
+        Self {
+            main,
+            query: filter.open(),
+            scope,
+            descent: ancestors.map(|filter| Descent {
+                filter,
+                since_ms: since_ms.saturating_sub(CLOCKS_MS),
+                known: Mutex::default(),
+            }),
         }
     }
 
     /// The page at a token; the first without one.
     pub(crate) async fn page(&self, size: i32, token: Option<PageToken>) -> Result<Page, Status> {
-        let (rows, next) = match Place::read(token)? {
-            Place::Matches(token) => {
-                let page = self.main.list(self.query.clone(), size, token_of(token)).await?;
-                let next = match page.next {
-                    Some(next) => Some(Place::Matches(next.0)),
-                    None => (!self.roots.is_empty()).then_some(Place::Descendants(0, Vec::new())),
-                };
-                (page.rows, next)
-            }
-            Place::Descendants(0, token) if token.is_empty() && !self.has_children().await? => (Vec::new(), None),
-            Place::Descendants(chunk, token) => self.descendants(size, chunk, token).await?,
-        };
-        let next = next.map(|place| place.write()).transpose()?;
+        let mut place = Some(Place::read(token)?);
+        let mut rows = Vec::new();
+        if let Some(Place::Matches(token)) = place {
+            let page = self.main.list(self.query.clone(), size, token_of(token)).await?;
+            rows = page.rows;
+            place = match page.next {
+                Some(next) => Some(Place::Matches(next.0)),
+                None => self.descent.is_some().then(|| Place::Descendants(Round::default())),
+            };
+        }
+        // With nothing of the target left, a look is one page as long as few others have a parent.
+        if rows.is_empty()
+            && let Some(descent) = &self.descent
+            && let Some(Place::Descendants(round)) = place
+        {
+            (rows, place) = self.descendants(descent, round).await?;
+        }
+        let next = place.map(|place| place.write()).transpose()?;
         Ok(Page { rows, next })
     }
 
-    /// Whether anything that is open has a parent at all. One row answers for most workloads, whose descendants all carry the tag
-    /// and are stopped by then.
-    async fn has_children(&self) -> Result<bool, Status> {
-        let query = excluding_own(&format!("ParentWorkflowId IS NOT NULL AND {OPEN}"));
-        let page = self.main.list(query, 1, None).await?;
-        Ok(!page.rows.is_empty() || page.next.is_some())
+    async fn descendants(&self, descent: &Descent, round: Round) -> Result<(Vec<Row>, Option<Place>), Status> {
+        if round == Round::default() {
+            // A listing begins: what did not match before may do so now, when the index has it, or has its tag.
+            descent.known().forget();
+        }
+        let mut query = format!("ParentWorkflowId IS NOT NULL AND {OPEN}");
+        if let Some(id) = &self.scope.workload_id {
+            query.push_str(&format!(" AND (WorkloadId IS NULL OR WorkloadId != \"{id}\")"));
+        }
+        if let Some(from_ms) = round.from_ms {
+            query = format!("StartTime >= {} AND {query}", query_time(from_ms));
+        }
+        let token = token_of(round.token.clone());
+        let page = self.main.list(excluding_own(&query), FULL_PAGE, token).await?;
+        let next = round.after(&page.rows, page.next).map(Place::Descendants);
+        Ok((descent.of(&self.main, page.rows).await?, next))
     }
+}
 
-    async fn descendants(&self, size: i32, chunk: usize, token: Vec<u8>) -> Result<(Vec<Row>, Option<Place>), Status> {
-        let Some(roots) = self.roots.chunks(VALUES).nth(chunk) else {
-            return Ok((Vec::new(), None));
-        };
-        let query = excluding_own(&format!("{} AND {OPEN}", one_of("RootWorkflowId", roots)));
-        let page = self.main.list(query, size, token_of(token)).await?;
-        let next = match page.next {
-            Some(next) => Some(Place::Descendants(chunk, next.0)),
-            None => (self.roots.len() > (chunk + 1) * VALUES).then(|| Place::Descendants(chunk + 1, Vec::new())),
-        };
-        let tagged = |row: &Row| self.scope.workload_id.is_some() && row.workload_id == self.scope.workload_id;
-        let rows: Vec<Row> = page.rows.into_iter().filter(|row| !tagged(row)).collect();
-        Ok((self.in_scope(rows).await?, next))
-    }
-
-    /// Those of the rows that have an ancestor which matches the target.
-    async fn in_scope(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, Status> {
-        let mut ancestry = Ancestry::default();
-        ancestry
-            .0
-            .extend(self.matching().iter().map(|run_id| (run_id.clone(), Ancestor::MATCHES)));
+impl Descent {
+    /// Those of the rows that have an ancestor in the target.
+    async fn of(&self, main: &Namespace, mut rows: Vec<Row>) -> Result<Vec<Row>, Status> {
+        self.find_trees(main, &rows).await?;
+        rows.retain(|row| !self.known().is_barren(row));
         for _ in 0..GENERATIONS {
-            let unknown: BTreeSet<String> = rows.iter().flat_map(|row| ancestry.unknown(row)).collect();
+            let unknown: BTreeSet<String> = {
+                let known = self.known();
+                rows.iter().flat_map(|row| known.unknown(row)).collect()
+            };
             if unknown.is_empty() {
                 break;
             }
-            self.look_up(&mut ancestry, unknown.into_iter().collect()).await?;
+            self.look_up(main, unknown.into_iter().collect()).await?;
         }
-        rows.retain(|row| ancestry.descends(row));
+        let known = self.known();
+        rows.retain(|row| known.descends(row));
         rows.iter_mut().for_each(|row| row.descends = true);
         Ok(rows)
     }
 
-    /// Finds out which of these runs match the target, and who the parents of the others are.
-    async fn look_up(&self, ancestry: &mut Ancestry, run_ids: Vec<String>) -> Result<(), Status> {
-        for run_ids in run_ids.chunks(VALUES) {
-            let named = one_of("RunId", run_ids);
-            let size = i32::try_from(VALUES).unwrap_or(i32::MAX);
-            let matching = self.main.list(self.filter.with(&named), size, None).await?;
-            let absent = run_ids.iter().map(|run_id| (run_id.clone(), Ancestor::default()));
-            ancestry.0.extend(absent);
-            let all_match = matching.rows.len() == run_ids.len();
-            for row in matching.rows {
-                self.matching().insert(row.run_id.clone());
-                ancestry.0.insert(row.run_id, Ancestor::MATCHES);
-            }
-            if !all_match {
-                let any = self.main.list(excluding_own(&named), size, None).await?;
-                for row in any.rows {
-                    ancestry.0.entry(row.run_id).or_default().parent_run_id = row.parent_run_id;
-                }
+    /// Finds out in which trees something matches.
+    async fn find_trees(&self, main: &Namespace, rows: &[Row]) -> Result<(), Status> {
+        let roots: BTreeSet<String> = {
+            let known = self.known();
+            let roots = rows.iter().map(|row| &row.root_workflow_id);
+            // Where the server does not say which tree it is, or the id cannot be asked for, the parents tell.
+            roots
+                .filter(|root| is_quotable(root) && !known.has_tree(root))
+                .cloned()
+                .collect()
+        };
+        let roots: Vec<String> = roots.into_iter().collect();
+        for roots in roots.chunks(VALUES) {
+            let page = main
+                .list(self.matching("RootWorkflowId", roots), FULL_PAGE, None)
+                .await?;
+            let all = page.next.is_some();
+            let fruitful: BTreeSet<String> = page.rows.into_iter().map(root_of).collect();
+            let mut known = self.known();
+            for root in roots {
+                known.note_tree(root, all || fruitful.contains(root));
             }
         }
         Ok(())
     }
 
-    fn matching(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.matching.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What is known of a run that may be an ancestor. One that the index does not have does not match, and has no parent.
-#[derive(Clone, Debug, Default)]
-struct Ancestor {
-    matches: bool,
-    parent_run_id: Option<String>,
-}
-
-impl Ancestor {
-    const MATCHES: Self = Self {
-        matches: true,
-        parent_run_id: None,
-    };
-}
-
-/// Ancestors by run id.
-#[derive(Debug, Default)]
-struct Ancestry(BTreeMap<String, Ancestor>);
-
-impl Ancestry {
-    /// Whether an ancestor matches, as far as is known.
-    fn descends(&self, row: &Row) -> bool {
-        // A root's row names the root itself: nobody descends from himself.
-        let root = self.0.get(&row.root_run_id).filter(|_| row.root_run_id != row.run_id);
-        root.is_some_and(|root| root.matches) || self.last_known(row).is_ok_and(|ancestor| ancestor.matches)
-    }
-
-    /// What has to be looked up to know more: the root, and the nearest ancestor that is not known.
-    fn unknown(&self, row: &Row) -> Vec<String> {
-        if self.descends(row) {
-            return Vec::new();
-        }
-        let root = (!row.root_run_id.is_empty() && !self.0.contains_key(&row.root_run_id)).then_some(&row.root_run_id);
-        root.into_iter().chain(self.last_known(row).err()).cloned().collect()
-    }
-
-    /// Goes up from parent to parent: to the one that matches or has no parent, or, as an error, to the first that is not known.
-    fn last_known<'a>(&'a self, row: &'a Row) -> Result<&'a Ancestor, &'a String> {
-        const NONE: &Ancestor = &Ancestor {
-            matches: false,
-            parent_run_id: None,
-        };
-        let mut last = NONE;
-        let mut parent = row.parent_run_id.as_ref();
-        for _ in 0..GENERATIONS {
-            let Some(run_id) = parent.filter(|_| !last.matches) else {
-                break;
+    /// Finds out which of these runs match, and who the parents of the others are.
+    async fn look_up(&self, main: &Namespace, run_ids: Vec<String>) -> Result<(), Status> {
+        for run_ids in run_ids.chunks(VALUES) {
+            let matching = main.list(self.matching("RunId", run_ids), FULL_PAGE, None).await?;
+            let matching: BTreeSet<String> = matching.rows.into_iter().map(|row| row.run_id).collect();
+            let others: Vec<String> = run_ids.iter().filter(|id| !matching.contains(*id)).cloned().collect();
+            let mut found = if others.is_empty() {
+                BTreeMap::new()
+            } else {
+                main.ancestors(excluding_own(&one_of("RunId", &others))).await?
             };
-            last = self.0.get(run_id).ok_or(run_id)?;
-            parent = last.parent_run_id.as_ref();
+            self.follow_chains(main, &mut found).await?;
+            let mut known = self.known();
+            for run_id in run_ids {
+                let ancestor = if matching.contains(run_id) {
+                    Ancestor::MATCHES
+                } else {
+                    found.remove(run_id).unwrap_or_default()
+                };
+                known.runs.insert(run_id.clone(), ancestor);
+            }
         }
-        Ok(last)
+        Ok(())
+    }
+
+    /// A run that continued as new is in the target when its chain is.
+    async fn follow_chains(&self, main: &Namespace, found: &mut BTreeMap<String, Ancestor>) -> Result<(), Status> {
+        let continued = found.values().filter_map(|ancestor| ancestor.continued.clone());
+        let ids: Vec<String> = continued.filter(|id| is_quotable(id)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let page = main.list(self.matching("WorkflowId", &ids), FULL_PAGE, None).await?;
+        let matching: BTreeSet<String> = page.rows.into_iter().map(|row| row.workflow_id).collect();
+        for ancestor in found.values_mut() {
+            ancestor.matches = ancestor.continued.as_ref().is_some_and(|id| matching.contains(id));
+        }
+        Ok(())
+    }
+
+    /// What is in the target, or was when the cancellation began, and has one of these values.
+    fn matching(&self, attribute: &str, values: &[String]) -> String {
+        let since = query_time(self.since_ms);
+        let named = one_of(attribute, values);
+        self.filter
+            .with(&format!("({OPEN} OR CloseTime >= {since}) AND {named}"))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Ancestry> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Workflow id of the root of its tree: its own where the server does not say.
+fn root_of(row: Row) -> String {
+    if row.root_workflow_id.is_empty() {
+        row.workflow_id
+    } else {
+        row.root_workflow_id
     }
 }
 
@@ -228,7 +296,12 @@ mod tests {
 
     #[test]
     fn places_survive_their_token() {
-        for place in [Place::Matches(vec![0, 255]), Place::Descendants(3, vec![7])] {
+        let round = Round {
+            from_ms: Some(1),
+            newest_ms: None,
+            token: vec![7],
+        };
+        for place in [Place::Matches(vec![0, 255]), Place::Descendants(round)] {
             let token = place.write().unwrap();
             assert_eq!(Place::read(Some(token)).unwrap(), place);
         }
@@ -236,60 +309,26 @@ mod tests {
         assert!(Place::read(Some(PageToken(b"x".to_vec()))).is_err());
     }
 
-    fn row(run_id: &str, parent: Option<&str>, root: &str) -> Row {
-        Row {
-            run_id: run_id.to_owned(),
-            root_run_id: root.to_owned(),
-            parent_run_id: parent.map(str::to_owned),
+    fn started(at_ms: &[u64]) -> Vec<Row> {
+        let row = |start_ms: &u64| Row {
+            start_ms: *start_ms,
             ..Row::default()
-        }
+        };
+        at_ms.iter().map(row).collect()
     }
 
     #[test]
-    fn ancestors_are_followed_until_one_matches() {
-        let mut ancestry = Ancestry::default();
-        let leaf = row("leaf", Some("mid"), "root");
-        assert_eq!(ancestry.unknown(&leaf), ["root", "mid"]);
-        ancestry.0.insert("root".to_owned(), Ancestor::default());
-        let parent_run_id = Some("tagged".to_owned());
-        ancestry.0.insert(
-            "mid".to_owned(),
-            Ancestor {
-                matches: false,
-                parent_run_id,
-            },
-        );
-        assert_eq!(ancestry.unknown(&leaf), ["tagged"]);
-        assert!(!ancestry.descends(&leaf));
-        ancestry.0.insert("tagged".to_owned(), Ancestor::MATCHES);
-        assert!(ancestry.descends(&leaf) && ancestry.unknown(&leaf).is_empty());
-        // A neighbour under the same root, whose own ancestors do not match.
-        ancestry.0.insert("other".to_owned(), Ancestor::default());
-        let neighbour = row("n", Some("other"), "root");
-        assert!(!ancestry.descends(&neighbour) && ancestry.unknown(&neighbour).is_empty());
-    }
-
-    #[test]
-    fn a_root_that_matches_is_enough_but_not_for_itself() {
-        let mut ancestry = Ancestry::default();
-        ancestry.0.insert("root".to_owned(), Ancestor::MATCHES);
-        assert!(ancestry.descends(&row("leaf", Some("unknown"), "root")));
-        assert!(!ancestry.descends(&row("root", None, "root")));
-    }
-
-    #[test]
-    fn a_circle_of_parents_ends() {
-        let mut ancestry = Ancestry::default();
-        for (run_id, parent) in [("a", "b"), ("b", "a")] {
-            let parent_run_id = Some(parent.to_owned());
-            ancestry.0.insert(
-                run_id.to_owned(),
-                Ancestor {
-                    matches: false,
-                    parent_run_id,
-                },
-            );
-        }
-        assert!(!ancestry.descends(&row("x", Some("a"), "")));
+    fn several_pages_are_followed_by_what_started_meanwhile() {
+        let token = |n| Some(PageToken(vec![n]));
+        assert_eq!(Round::default().after(&started(&[5, 9, 3]), None), None);
+        let second = Round::default().after(&started(&[9, 5]), token(1)).unwrap();
+        assert_eq!((second.newest_ms, second.token.as_slice()), (Some(9), [1].as_slice()));
+        let third = second.after(&started(&[4]), token(2)).unwrap();
+        assert_eq!(third.newest_ms, Some(9));
+        let again = third.after(&started(&[1]), None).unwrap();
+        assert_eq!((again.from_ms, again.newest_ms), (Some(9), None));
+        assert!(again.token.is_empty());
+        // One page: nothing can have been missed.
+        assert_eq!(again.after(&started(&[12, 9]), None), None);
     }
 }

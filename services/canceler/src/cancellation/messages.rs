@@ -62,6 +62,8 @@ pub struct Ledger {
     pub quiesced_until_ms: u64,
     /// Schedules that were paused with the fence, to be given back at the end.
     pub schedules: Vec<Paused>,
+    /// Whether others may be paused, too: what became of them was not answered.
+    pub schedules_unsure: bool,
     /// Largest index lag measured, in milliseconds.
     pub lag_ms: u64,
     /// When a look first saw nothing open.
@@ -108,6 +110,9 @@ pub struct Task {
     pub cancellation_id: String,
     /// The target's filter.
     pub filter: Filter,
+    /// When the cancellation began, in milliseconds since the epoch.
+    #[serde(default)]
+    pub since_ms: u64,
 }
 
 /// Input of `quiesce_sources`.
@@ -136,6 +141,9 @@ pub struct FenceOutput {
     /// Schedules of the target that were paused.
     #[serde(default)]
     pub schedules: Vec<Paused>,
+    /// Whether another one may be paused, too: the server did not answer.
+    #[serde(default)]
+    pub schedules_unsure: bool,
 }
 
 /// Input of `give_back_schedules`.
@@ -145,6 +153,9 @@ pub struct GiveBackInput {
     pub cancellation_id: String,
     /// Which.
     pub schedules: Vec<Paused>,
+    /// The workload whose schedules are searched for more that carry our note; unset when there cannot be more.
+    #[serde(default)]
+    pub search: Option<String>,
 }
 
 /// Input of `query_new_wf_executions`.

@@ -16,6 +16,7 @@
 //! | [`messages`], [`convert`] | what passes between them |
 
 mod activities;
+mod ancestry;
 mod api;
 mod batch;
 mod budget;

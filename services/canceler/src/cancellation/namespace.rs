@@ -3,7 +3,7 @@
 //! These are bare stubs: no codec, no spans (a sweep would drown its own trace), and for the calls that a machine drives no
 //! retry by the SDK, so that the machine sees every answer itself.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use quell_mesh::{NamespaceClient, no_retry};
 use quell_sweep::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
@@ -22,6 +22,7 @@ use temporalio_common::protos::temporal::api::{
 use tonic::{Request, Status};
 
 use super::{
+    ancestry::Ancestor,
     budget::Budget,
     convert::parts_ms,
     status::{describe_error, stop_error},
@@ -103,6 +104,35 @@ impl Namespace {
 
     /// One page of what matches, newest first.
     pub(crate) async fn list(&self, query: String, page_size: i32, token: Option<PageToken>) -> Result<Page, Status> {
+        let (infos, next) = self.list_infos(query, page_size, token).await?;
+        Ok(Page {
+            rows: infos.into_iter().map(row).collect(),
+            next,
+        })
+    }
+
+    /// What these runs are to those that descend from them, by run id. At most one page of them.
+    pub(crate) async fn ancestors(&self, query: String) -> Result<BTreeMap<String, Ancestor>, Status> {
+        let (infos, _) = self.list_infos(query, 1_000, None).await?;
+        let ancestor = |info: WorkflowExecutionInfo| {
+            let continued = info.status() == WorkflowExecutionStatus::ContinuedAsNew;
+            let row = row(info);
+            let ancestor = Ancestor {
+                matches: false,
+                parent_run_id: row.parent_run_id,
+                continued: continued.then_some(row.workflow_id),
+            };
+            (row.run_id, ancestor)
+        };
+        Ok(infos.into_iter().map(ancestor).collect())
+    }
+
+    async fn list_infos(
+        &self,
+        query: String,
+        page_size: i32,
+        token: Option<PageToken>,
+    ) -> Result<(Vec<WorkflowExecutionInfo>, Option<PageToken>), Status> {
         self.budget.turn().await;
         let request = ListWorkflowExecutionsRequest {
             namespace: self.name.clone(),
@@ -115,10 +145,7 @@ impl Namespace {
         let next = Some(answer.next_page_token)
             .filter(|token| !token.is_empty())
             .map(PageToken);
-        Ok(Page {
-            rows: answer.executions.into_iter().map(row).collect(),
-            next,
-        })
+        Ok((answer.executions, next))
     }
 
     /// The current run of a workflow id.

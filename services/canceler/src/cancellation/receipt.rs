@@ -260,12 +260,8 @@ impl Receipt {
                 "the server's batch was stopped; what its worker had at hand may still end for some seconds".to_owned(),
             );
         }
-        if self.outcome.seen.more && self.spec.include_descendants {
-            warnings.push(
-                "the target has more trees, or more types, than are told apart: descendants and suspects were looked for in a part \
-                 of them"
-                    .to_owned(),
-            );
+        if self.outcome.seen.more {
+            warnings.push("not all types of the target are known: suspects were looked for by some of them".to_owned());
         }
         let stale = self.outcome.stale.len();
         if stale > 0 {

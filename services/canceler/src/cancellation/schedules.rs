@@ -10,7 +10,6 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
-use quell_api::ids::cancellation_workflow;
 use serde::{Deserialize, Serialize};
 use temporalio_common::protos::temporal::api::{
     schedule::v1::{ScheduleListEntry, SchedulePatch, ScheduleState, schedule_action::Action},
@@ -27,6 +26,8 @@ use super::{
 const AT_ONCE: usize = 8;
 /// How long schedules may hold up the fence: every second of it is a second of growth.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How the notes of schedules begin that a cancellation has paused.
+const NOTE: &str = "paused by quell/cancellation/";
 /// Schedules of a page, as asked for.
 const PAGE: i32 = 1_000;
 
@@ -45,6 +46,8 @@ pub struct Paused {
 pub(crate) struct Found {
     /// Paused by us.
     pub(crate) paused: Vec<Paused>,
+    /// Whether one may be paused that is not among them.
+    pub(crate) unsure: bool,
     /// For an operator: what could not be looked at or paused.
     pub(crate) problems: Vec<String>,
 }
@@ -56,21 +59,20 @@ struct Described {
     state: ScheduleState,
 }
 
-/// Pauses what starts executions with this WorkloadId and is not paused yet.
+/// Pauses what starts executions with this WorkloadId and is not paused yet. What another cancellation has paused is taken over: it
+/// would be given back at that one's end.
 pub(crate) async fn pause(main: &Namespace, cancellation_id: &str, workload_id: &str) -> Found {
     let mut found = Found::default();
     let note = note(cancellation_id);
     let described = describe_all(main, workload_id, &mut found.problems).await;
     for Described { schedule_id, state, .. } in described.into_iter().filter(|one| one.is_targets) {
-        let mut paused = Paused {
+        let ours = state.notes.starts_with(NOTE);
+        let paused = Paused {
             schedule_id,
-            note: state.notes,
+            note: if ours { String::new() } else { state.notes.clone() },
         };
-        if state.paused {
-            if paused.note == note {
-                paused.note.clear();
-                found.paused.push(paused);
-            }
+        if state.paused && (!ours || state.notes == note) {
+            found.paused.extend(ours.then_some(paused));
             continue;
         }
         let patch = SchedulePatch {
@@ -79,74 +81,74 @@ pub(crate) async fn pause(main: &Namespace, cancellation_id: &str, workload_id: 
         };
         match main.patch_schedule(&paused.schedule_id, patch).await {
             Ok(()) => found.paused.push(paused),
-            Err(status) => found.problems.push(problem(&paused.schedule_id, "paused", &status)),
+            Err(status) => {
+                found.problems.push(problem(&paused.schedule_id, "paused", &status));
+                found.unsure = true;
+            }
         }
     }
     found
 }
 
-/// Gives back what was paused, as far as it still carries our note. Says what could not be given back; one that is gone, or that
+/// Gives back what was paused, as far as it still carries our note; when that is not all that may be paused, what starts
+/// executions with this WorkloadId is searched for our note, too. Says what could not be given back; one that is gone, or that
 /// somebody else has touched, is nobody's problem.
 ///
 /// # Errors
-/// When the server cannot be reached, so that another try is worth it.
+/// When the server did not answer for one of them, so that another try is worth it: the last such answer. The others are given
+/// back all the same.
 pub(crate) async fn give_back(
     main: &Namespace,
     cancellation_id: &str,
     paused: &[Paused],
+    search: Option<&str>,
 ) -> Result<Vec<String>, Status> {
-    let note = note(cancellation_id);
     let mut problems = Vec::new();
-    for Paused { schedule_id, note: old } in paused {
-        let state = match main.describe_schedule(schedule_id, "").await {
-            Ok(described) => described.state,
-            Err(status) if status.code() == Code::NotFound => continue,
-            Err(status) => return Err(status),
-        };
-        if !state.paused || state.notes != note {
-            continue;
-        }
-        let unpause = if old.is_empty() {
-            format!("given back by {note}")
-        } else {
-            old.clone()
-        };
-        let patch = SchedulePatch {
-            unpause,
-            ..SchedulePatch::default()
-        };
-        match main.patch_schedule(schedule_id, patch).await {
+    let mut paused = paused.to_vec();
+    if let Some(workload_id) = search {
+        let note = note(cancellation_id);
+        let described = describe_all(main, workload_id, &mut problems).await;
+        let forgotten = described.into_iter().filter(|one| one.state.notes == note);
+        paused.extend(forgotten.map(|one| Paused {
+            schedule_id: one.schedule_id,
+            note: String::new(),
+        }));
+    }
+    let mut unanswered = None;
+    for one in paused {
+        match give_one_back(main, cancellation_id, &one).await {
+            Ok(()) => {}
+            Err(status) if status.code() == Code::NotFound => {}
             Err(status) if matches!(status.code(), Code::PermissionDenied | Code::InvalidArgument) => {
-                problems.push(problem(schedule_id, "given back", &status));
+                problems.push(problem(&one.schedule_id, "given back", &status));
             }
-            result => result?,
+            Err(status) => unanswered = Some(status),
         }
     }
-    Ok(problems)
+    unanswered.map_or(Ok(problems), Err)
 }
 
-/// Gives back all that this cancellation has paused, for one whose list of them is lost: found anew, by our note. Best effort; what
-/// stays paused says by its note who did it.
-pub(crate) async fn undo(main: &Namespace, cancellation_id: &str, workload_id: &str) {
-    let mut problems = Vec::new();
-    let described = describe_all(main, workload_id, &mut problems).await;
-    let ours = |one: Described| Paused {
-        schedule_id: one.schedule_id,
-        note: String::new(),
+async fn give_one_back(main: &Namespace, cancellation_id: &str, paused: &Paused) -> Result<(), Status> {
+    let note = note(cancellation_id);
+    let state = main.describe_schedule(&paused.schedule_id, "").await?.state;
+    if !state.paused || state.notes != note {
+        return Ok(());
+    }
+    let unpause = if paused.note.is_empty() {
+        format!("given back by {note}")
+    } else {
+        paused.note.clone()
     };
-    let paused: Vec<_> = described.into_iter().filter(|one| one.is_targets).map(ours).collect();
-    match give_back(main, cancellation_id, &paused).await {
-        Ok(more) => problems.extend(more),
-        Err(status) => problems.push(call_error(&status).reason),
-    }
-    for problem in problems {
-        tracing::warn!(cancellation_id, problem, "schedules of a cancellation that was stopped");
-    }
+    let patch = SchedulePatch {
+        unpause,
+        ..SchedulePatch::default()
+    };
+    main.patch_schedule(&paused.schedule_id, patch).await
 }
 
 /// The note of a schedule that this cancellation has paused.
 fn note(cancellation_id: &str) -> String {
-    format!("paused by {}", cancellation_workflow(cancellation_id))
+    format!("{NOTE}{cancellation_id}")
 }
 
 fn problem(schedule_id: &str, what: &str, status: &Status) -> String {

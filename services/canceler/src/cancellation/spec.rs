@@ -159,12 +159,20 @@ impl Spec {
                 "needs quiesce, and a target by workload_id: nobody else can be told to stop",
             );
         }
+        let include_descendants = given.include_descendants.unwrap_or(true);
+        if include_descendants && !by_id && !filter.is_nothing() && filter.as_if_open().is_none() {
+            check.reject(
+                "spec.include_descendants",
+                "must be false for a query that asks how or when an execution ended (other than ExecutionStatus = 'Running'): what \
+                 descends from a stopped one could not be told any more",
+            );
+        }
         let spec = Self {
             target,
             reason: given.reason.trim().to_owned(),
             engine,
             auto,
-            include_descendants: given.include_descendants.unwrap_or(true),
+            include_descendants,
             // The checker let nothing below 1 through; a rejected value is never used.
             max_affected: u64::try_from(max_affected).unwrap_or(DEFAULT_MAX_AFFECTED),
             concurrency: u32::try_from(concurrency).unwrap_or(1),

@@ -40,6 +40,9 @@ const LONG_HISTORY: u32 = 8_000;
 /// Patch: receipts are signed. Cancellations that began before it end without.
 const SIGNED_RECEIPTS: &str = "signed-receipts";
 
+/// Patch: when the fence is lost, schedules are searched for what it has paused.
+const UNSURE_SCHEDULES: &str = "unsure-schedules";
+
 /// Stops a workload and proves it.
 #[workflow]
 #[derive(Default)]
@@ -94,7 +97,7 @@ impl BulkCancelWorkflow {
             }
             for (id, command) in campaign.next() {
                 let token = WorkflowCancellationToken::new();
-                let future = commands::start(ctx, &input, command, ledger.limits, token.clone());
+                let future = commands::start(ctx, &input, command, &ledger, token.clone());
                 running.push(Run { id, token, future });
             }
             publish(ctx, &campaign, &ledger, None)?;
@@ -145,7 +148,7 @@ impl BulkCancelWorkflow {
             }
         };
 
-        if !ledger.schedules.is_empty() {
+        if !ledger.schedules.is_empty() || (ledger.schedules_unsure && ctx.patched(UNSURE_SCHEDULES)) {
             let problems = commands::give_back(ctx, &input, &ledger).await;
             problems.into_iter().for_each(|problem| ledger.warn(problem));
         }
@@ -287,7 +290,7 @@ async fn conclude(
     ledger: &mut Ledger,
 ) -> Conclusion {
     let request = ConcludeInput {
-        task: commands::task(input),
+        task: commands::task(input, ledger),
         since_ms: outcome.fence_ms.unwrap_or(ledger.start_ms),
         blockers: outcome.verdict == Verdict::Blocked,
         // Without a tag to lack there are no suspects.
