@@ -43,6 +43,10 @@ pub struct Scope {
     pub workload_id: Option<String>,
     /// Whether what descends from the target is in scope, too. Default: no.
     pub descendants: bool,
+    /// Workflow types that are never stopped. Default: none.
+    pub protected_types: Vec<String>,
+    /// Values of `WorkloadId` that are never stopped. Default: none.
+    pub protected_workloads: Vec<String>,
 }
 
 impl Scope {
@@ -51,7 +55,12 @@ impl Scope {
     pub fn admits(&self, row: &Row) -> bool {
         let protected = PROTECTED_PREFIXES
             .iter()
-            .any(|prefix| row.workflow_id.starts_with(prefix));
+            .any(|prefix| row.workflow_id.starts_with(prefix))
+            || self.protected_types.contains(&row.workflow_type)
+            || row
+                .workload_id
+                .as_ref()
+                .is_some_and(|id| self.protected_workloads.contains(id));
         let tagged = self.workload_id.is_none() || self.workload_id == row.workload_id;
         let descends = self.descendants && row.descends;
         !protected && !row.workflow_id.is_empty() && (tagged || descends)

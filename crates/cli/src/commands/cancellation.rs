@@ -7,7 +7,8 @@ use crate::exit::{self, Failure};
 use crate::ui::Ui;
 use crate::view::{cancellation_json, cancellation_line, limits_json, limits_line, preview_json, preview_lines};
 use quell_api::canceler::v1::{
-    AdjustCancellationRequest, Limits, ListCancellationsRequest, PreviewCancellationRequest, StopCancellationRequest,
+    AdjustCancellationRequest, Limits, ListCancellationsRequest, PreviewCancellationRequest,
+    PreviewCancellationResponse, StopCancellationRequest,
 };
 use serde_json::json;
 
@@ -19,19 +20,27 @@ pub(super) struct PreviewArgs {
     /// How many executions to name.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=100))]
     sample: i32,
+    /// Do not count what only descends from the target.
+    #[arg(long)]
+    no_descendants: bool,
+}
+
+/// Asks for a preview.
+pub(super) async fn fetch_preview(
+    addresses: &Addresses,
+    request: PreviewCancellationRequest,
+) -> Result<PreviewCancellationResponse, Failure> {
+    let mut client = addresses.cancellations().await?;
+    Ok(client.preview_cancellation(unary(request)).await?.into_inner())
 }
 
 pub(super) async fn preview(ui: Ui, addresses: &Addresses, args: PreviewArgs) -> Result<u8, Failure> {
     let request = PreviewCancellationRequest {
         target: Some(args.target.into()),
         sample_size: args.sample,
+        include_descendants: args.no_descendants.then_some(false),
     };
-    let answer = addresses
-        .cancellations()
-        .await?
-        .preview_cancellation(unary(request))
-        .await?
-        .into_inner();
+    let answer = fetch_preview(addresses, request).await?;
     for line in preview_lines(&answer) {
         ui.line(line);
     }

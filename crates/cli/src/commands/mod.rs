@@ -18,7 +18,7 @@ mod watch;
 use crate::clients::Addresses;
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -71,6 +71,11 @@ enum Command {
     Receipt(receipt::ReceiptArgs),
     /// Lists every stop of a cancellation that failed for good, while it runs and afterwards.
     Failures(failures::FailuresArgs),
+    /// Prints a script that completes this command's words in a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Simulates cancellations against a model of Temporal that misbehaves in every way known to us; or a large one.
     Simulate(simulate::SimulateArgs),
 }
@@ -98,6 +103,10 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
         Command::Receipt(args) => receipt::run(ui, &addresses, args).await,
         Command::Failures(args) => failures::run(ui, &addresses, args).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "quell", &mut std::io::stdout());
+            Ok(exit::OK)
+        }
         Command::Simulate(args) => simulate::run(ui, args).await,
     };
     outcome.unwrap_or_else(|failure| fail(ui, &failure))

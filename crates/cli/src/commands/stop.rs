@@ -1,14 +1,18 @@
 //! `quell stop`: starts a cancellation and watches it.
 
+use super::cancellation::fetch_preview;
 use super::receipt::fetch_receipt;
 use super::target::TargetArgs;
 use super::{parse_duration, watch};
 use crate::clients::{Addresses, unary};
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
-use crate::view::{duration, receipt_json, receipt_lines, target};
-use quell_api::canceler::v1::{CancellationSpec, Engine, Receipt, StartCancellationRequest, StartCancellationResponse};
+use crate::view::{duration, preview_json, preview_lines, receipt_json, receipt_lines, target};
+use quell_api::canceler::v1::{
+    CancellationSpec, Engine, PreviewCancellationRequest, Receipt, StartCancellationRequest, StartCancellationResponse,
+};
 use serde_json::{Value, json};
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 /// How executions are stopped.
@@ -73,6 +77,15 @@ pub(super) struct StopArgs {
     /// Decides the id: a repeated call watches the first cancellation.
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    /// The token of a preview (`quell preview --json`): lets it start although more match than --max-affected.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "request_id")]
+    confirmation_token: Option<String>,
+    /// Do not ask, on a terminal, for the count to be typed.
+    #[arg(long)]
+    yes: bool,
+    /// Show what would be stopped, as `quell preview` does; start nothing.
+    #[arg(long, conflicts_with = "detach")]
+    dry_run: bool,
     /// Only check; start nothing.
     #[arg(long)]
     validate_only: bool,
@@ -101,13 +114,34 @@ impl StopArgs {
             spec: Some(spec),
             request_id: self.request_id.unwrap_or_default(),
             validate_only: self.validate_only,
+            confirmation_token: self.confirmation_token.unwrap_or_default(),
         }
     }
 }
 
 pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StopArgs) -> Result<u8, Failure> {
-    let (validate_only, detach) = (args.validate_only, args.detach);
-    let started = start(addresses, args.into_request()).await?;
+    let (validate_only, detach, dry_run) = (args.validate_only, args.detach, args.dry_run);
+    let asks = !args.yes && !validate_only && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let mut request = args.into_request();
+    if dry_run || asks {
+        let shown = fetch_preview(addresses, preview_of(&request)).await?;
+        for line in preview_lines(&shown) {
+            ui.line(line);
+        }
+        if dry_run {
+            ui.result(&preview_json(&shown));
+            return Ok(exit::OK);
+        }
+        let typed = ask(shown.open)?;
+        if typed.trim() != shown.open.to_string() {
+            return Err(Failure::Other("nothing was stopped: that is not the count".to_owned()));
+        }
+        // Whoever has typed the count has seen it.
+        if request.request_id.is_empty() && request.confirmation_token.is_empty() {
+            request.confirmation_token = shown.confirmation_token;
+        }
+    }
+    let started = start(addresses, request).await?;
     let id = &started.cancellation_id;
     let what = target(started.spec.as_ref().and_then(|spec| spec.target.as_ref()));
     let verb = if validate_only { "would start" } else { "cancellation" };
@@ -132,6 +166,27 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StopArgs) -> Result
     }
     ui.result(&summary_json(&receipt));
     Ok(exit::of_verdict(receipt.verdict()))
+}
+
+/// The preview of what a request would stop.
+fn preview_of(request: &StartCancellationRequest) -> PreviewCancellationRequest {
+    let spec = request.spec.as_ref();
+    PreviewCancellationRequest {
+        target: spec.and_then(|spec| spec.target.clone()),
+        sample_size: 5,
+        include_descendants: spec.and_then(|spec| spec.include_descendants),
+    }
+}
+
+/// Asks on the terminal for the count.
+fn ask(open: i64) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| Failure::Other(format!("the terminal cannot be read: {error}"));
+    let mut terminal = std::io::stderr();
+    write!(terminal, "Type {open} to stop them, anything else to leave: ").map_err(failed)?;
+    terminal.flush().map_err(failed)?;
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed).map_err(failed)?;
+    Ok(typed)
 }
 
 pub(super) async fn start(

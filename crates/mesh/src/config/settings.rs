@@ -167,6 +167,12 @@ pub struct CancelSettings {
     pub confirm_timeout: Duration,
     /// Longest pause between two looks (default 5 s).
     pub confirm_poll: Duration,
+    /// Workflow types that are never stopped (default none).
+    pub protected_types: Vec<String>,
+    /// WorkloadIds that are never stopped (default none).
+    pub protected_workloads: Vec<String>,
+    /// Task queues for whose workflows no cancellation is started (default none).
+    pub protected_queues: Vec<String>,
 }
 
 /// Receipts.
@@ -274,6 +280,9 @@ impl Settings {
                 concurrency: flat.cancel_concurrency.0,
                 confirm_timeout: flat.cancel_confirm_timeout.0,
                 confirm_poll: flat.cancel_confirm_poll.0,
+                protected_types: flat.cancel_protected_types,
+                protected_workloads: flat.cancel_protected_workloads,
+                protected_queues: flat.cancel_protected_queues,
             },
             receipt: ReceiptSettings {
                 signing_key: flat.receipt_signing_key,

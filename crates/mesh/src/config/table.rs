@@ -172,6 +172,12 @@ settings! {
     cancel_confirm_timeout: Seconds = "cancel.confirm_timeout_s", "CONFIRM_TIMEOUT_SECONDS", "240";
     /// Longest pause between two looks while confirming.
     cancel_confirm_poll: Seconds = "cancel.confirm_poll_s", "CONFIRM_POLL_SECONDS", "5";
+    /// Workflow types that no cancellation may stop: a target that holds one is refused, and one that comes later is left alone.
+    cancel_protected_types: Vec<String> = "cancel.protected_types", "QUELL_PROTECTED_TYPES", "";
+    /// WorkloadIds that no cancellation may stop, in the same way.
+    cancel_protected_workloads: Vec<String> = "cancel.protected_workloads", "QUELL_PROTECTED_WORKLOADS", "";
+    /// Task queues whose workflows no cancellation may be started for: a target that holds one is refused.
+    cancel_protected_queues: Vec<String> = "cancel.protected_queues", "QUELL_PROTECTED_QUEUES", "";
 
     /// Private Ed25519 key that the canceler signs receipts with, as `openssl genpkey -algorithm ed25519` writes it. The same on all
     /// replicas. None: receipts are not signed.

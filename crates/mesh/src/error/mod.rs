@@ -18,11 +18,15 @@ pub use temporal::from_temporal;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use opentelemetry::trace::TraceContextExt as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 /// `google.rpc.ErrorInfo.domain` of every error that a Quell service makes.
 pub const DOMAIN: &str = "quell.dev";
+
+/// Where the page of a reason is: docs/errors/ of the repository, published under the domain.
+const PAGES: &str = "https://quell.dev/errors";
 
 /// How long a caller should wait before it tries again when nothing better is known.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
@@ -276,7 +280,17 @@ impl Error {
     }
 
     fn details(&self) -> ErrorDetails {
-        let mut details = ErrorDetails::with_error_info(self.reason().as_str(), DOMAIN, HashMap::new());
+        let reason = self.reason();
+        let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
+        details.add_help_link(
+            format!("What {reason} means and what to do"),
+            format!("{PAGES}/{reason}"),
+        );
+        let context = opentelemetry::Context::current();
+        let span = context.span().span_context().clone();
+        if span.is_valid() {
+            details.set_request_info(span.trace_id().to_string(), "");
+        }
         match self {
             Self::InvalidArgument(violations) => {
                 details.set_bad_request(violations.clone());

@@ -47,6 +47,10 @@ reasons! {
     TargetTooWide = "TARGET_TOO_WIDE";
     /// The confirmation token is missing, expired, or was given for another target. Preview again.
     ConfirmationTokenMismatch = "CONFIRMATION_TOKEN_MISMATCH";
+    /// The target holds executions that the configuration protects. The violations say which.
+    ProtectedTarget = "PROTECTED_TARGET";
+    /// Another cancellation of the same target is running. The violation names it.
+    CancellationRunning = "CANCELLATION_RUNNING";
     /// A source refused to be quiesced. The violations say which and why.
     QuiesceRefused = "QUIESCE_REFUSED";
     /// The operation has ended already, or is not in a state that allows the call.

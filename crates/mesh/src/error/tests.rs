@@ -140,3 +140,40 @@ fn a_missing_namespace_is_not_a_missing_workflow() {
         "snowball \"s\" not found"
     );
 }
+
+#[test]
+fn every_reason_has_a_page_and_every_page_a_reason() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+    let mut pages: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pages.sort();
+    let mut reasons: Vec<String> = Reason::ALL.iter().map(|reason| format!("{reason}.md")).collect();
+    reasons.sort();
+    assert_eq!(pages, reasons);
+    for page in pages {
+        let text = std::fs::read_to_string(folder.join(&page)).unwrap();
+        let headings: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        let title = format!("# {}", page.trim_end_matches(".md"));
+        assert_eq!(
+            headings,
+            [title.as_str(), "## What happened", "## Why", "## What to do"]
+        );
+        let empty = text
+            .split("## ")
+            .any(|section| section.lines().all(|line| line.is_empty()));
+        assert!(
+            !empty && text.lines().filter(|line| !line.is_empty()).count() >= 7,
+            "{page}"
+        );
+    }
+}
+
+#[test]
+fn an_error_links_to_its_page() {
+    let (_, details) = round_trip(Error::not_found("cancellation", "c1"));
+    let links = &details.help().unwrap().links;
+    assert_eq!(links.len(), 1);
+    assert_eq!(links[0].url, "https://quell.dev/errors/NOT_FOUND");
+}

@@ -35,6 +35,7 @@ fn window(cap: u64) -> Window {
     let scope = Scope {
         workload_id: Some("1".to_owned()),
         descendants: true,
+        ..Scope::default()
     };
     Window::new(WindowSpec {
         cap,

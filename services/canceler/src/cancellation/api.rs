@@ -16,6 +16,7 @@ use super::{
     budget::Budget,
     convert::count,
     failures::{self, Wanted},
+    guards,
     journal::ChunkName,
     limits::Limits,
     namespace::Namespace,
@@ -73,19 +74,24 @@ impl CancellationApi {
         let mut check = Checker::new();
         let (spec, filter) = Spec::check(&mut check, request.spec.as_ref(), self.defaults());
         check.request_id("request_id", &request.request_id);
-        let (spec, filter) = check.finish((spec, filter)).map_err(Error::InvalidArgument)?;
+        let (mut spec, filter) = check.finish((spec, filter)).map_err(Error::InvalidArgument)?;
+        let token = guards::token(&request.confirmation_token, &request.request_id, &filter)?;
 
         // A repeated request gets the first one's answer, whatever matches by now.
-        let given = !request.request_id.is_empty();
-        let id = if given {
-            request.request_id
-        } else {
-            uuid::Uuid::new_v4().to_string()
+        let given = match &token {
+            Some(token) => Some(token.id.to_string()),
+            None => Some(request.request_id).filter(|id| !id.is_empty()),
         };
-        if given && let Some(first) = store::find(&self.mesh.canceler, &id).await? {
-            return repeated(&first, &spec);
+        if let Some(id) = &given
+            && let Some(first) = store::find(&self.mesh.canceler, id).await?
+        {
+            return repeated(&first, spec, token.is_some());
         }
-        let matched = self.matched(&spec, &filter).await?;
+        let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let main = self.main().await?;
+        let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
+        guards::unprotected(&main, self.defaults(), &filter).await?;
+        guards::alone(&self.mesh.canceler, &spec).await?;
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
             spec: Some(spec.to_proto()),
@@ -101,6 +107,7 @@ impl CancellationApi {
             matched,
             requested_by,
             trace_id: trace_id(),
+            settings: self.defaults().clone(),
         };
         if store::start(&self.mesh.canceler, new).await? {
             tracing::info!(cancellation_id = id, matched, "cancellation started");
@@ -108,36 +115,25 @@ impl CancellationApi {
         }
         // Somebody else was faster with the same request id.
         let first = View::read(&self.mesh.canceler, &id).await?;
-        repeated(&first, &spec)
-    }
-
-    /// How many match now. Proves that the server takes the query, and holds it against the cap.
-    async fn matched(&self, spec: &Spec, filter: &Filter) -> Result<u64, Error> {
-        let matched = self
-            .main()
-            .await?
-            .count(filter.open())
-            .await
-            .map_err(|status| query_error("spec.target", &spec.target, status))?;
-        if matched > spec.max_affected {
-            let text = format!(
-                "{matched} open executions match, and max_affected is {}",
-                spec.max_affected
-            );
-            return Err(Error::precondition(
-                Reason::MaxAffectedExceeded,
-                "spec.max_affected",
-                text,
-            ));
-        }
-        Ok(matched)
+        repeated(&first, spec, token.is_some())
     }
 }
 
 /// The answer to a request that came before. Another spec under the same id is a mistake that must not pass in silence: the
 /// caller would believe that something else is being stopped.
-fn repeated(first: &View, spec: &Spec) -> Result<pb::StartCancellationResponse, Error> {
-    if first.about.spec != *spec {
+fn repeated(first: &View, spec: Spec, by_token: bool) -> Result<pb::StartCancellationResponse, Error> {
+    if by_token {
+        // The token has raised the cap by what matched then.
+        let max_affected = first.about.spec.max_affected;
+        if first.about.spec != (Spec { max_affected, ..spec }) {
+            let text = format!("was used already, for cancellation {}", first.id);
+            return Err(Error::precondition(
+                Reason::ConfirmationTokenMismatch,
+                "confirmation_token",
+                text,
+            ));
+        }
+    } else if first.about.spec != spec {
         let text = "the same request_id came before with another spec";
         return Err(Error::precondition(Reason::RequestIdReused, "request_id", text));
     }
@@ -149,7 +145,7 @@ fn repeated(first: &View, spec: &Spec) -> Result<pb::StartCancellationResponse, 
 }
 
 /// A refused query is the caller's if the caller wrote it; a missing search attribute is a fault of the set-up.
-fn query_error(field: &str, target: &TargetSpec, status: Status) -> Error {
+pub(super) fn query_error(field: &str, target: &TargetSpec, status: Status) -> Error {
     match (status.code(), target) {
         (Code::InvalidArgument, TargetSpec::Query(_)) => {
             Error::InvalidArgument(vec![FieldViolation::new(format!("{field}.query"), status.message())])
@@ -193,12 +189,14 @@ impl CancellationService for CancellationApi {
         let filter = Filter::check(&mut check, "target", request.target.as_ref());
         let size = check.int("sample_size", request.sample_size, DEFAULT_SAMPLE, 1..=MAX_SAMPLE);
         let filter = check.finish(filter).map_err(Error::InvalidArgument)?;
+        let wanted = preview::Wanted {
+            target: TargetSpec::of(request.target.as_ref()),
+            filter,
+            sample_size: usize::try_from(size).unwrap_or(0),
+            descendants: request.include_descendants.unwrap_or(true),
+        };
         let main = self.main().await?;
-        let shown = preview::run(&main, &filter, usize::try_from(size).unwrap_or(0)).await;
-        let target = TargetSpec::of(request.target.as_ref());
-        Ok(Response::new(
-            shown.map_err(|status| query_error("target", &target, status))?,
-        ))
+        Ok(Response::new(preview::run(&main, &self.mesh.canceler, wanted).await?))
     }
 
     async fn start_cancellation(

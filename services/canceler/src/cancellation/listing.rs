@@ -158,6 +158,24 @@ impl Listing {
         Ok(Page { rows, next })
     }
 
+    /// How many descend from the target, and whether there may be more than this many pages show.
+    pub(crate) async fn count_descendants(&self, pages: usize) -> Result<(u64, bool), Status> {
+        let mut found = BTreeSet::new();
+        let Some(descent) = &self.descent else {
+            return Ok((0, false));
+        };
+        let mut round = Round::default();
+        for _ in 0..pages {
+            let (rows, next) = self.descendants(descent, round).await?;
+            found.extend(rows.into_iter().map(|row| row.run_id));
+            match next {
+                Some(Place::Descendants(next)) => round = next,
+                _ => return Ok((count_of(&found), false)),
+            }
+        }
+        Ok((count_of(&found), true))
+    }
+
     async fn descendants(&self, descent: &Descent, round: Round) -> Result<(Vec<Row>, Option<Place>), Status> {
         if round == Round::default() {
             // A listing begins: what did not match before may do so now, when the index has it, or has its tag.
@@ -284,6 +302,10 @@ fn root_of(row: Row) -> String {
     } else {
         row.root_workflow_id
     }
+}
+
+fn count_of(found: &BTreeSet<String>) -> u64 {
+    u64::try_from(found.len()).unwrap_or(u64::MAX)
 }
 
 fn token_of(token: Vec<u8>) -> Option<PageToken> {

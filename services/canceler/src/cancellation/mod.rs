@@ -6,11 +6,12 @@
 //! | [`spec`] | what is asked for, checked, with defaults filled in |
 //! | [`store`], [`page_token`] | cancellations as workflows: started, found, listed, stopped |
 //! | [`view`], [`watch`], [`hub`], [`preview`] | how one is seen from outside |
+//! | [`guards`], [`token`] | what is held against a request before anything is started |
 //! | [`limits`] | what can be changed while it runs |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
 //! | [`activities`] | the activities' names and spans |
 //! | [`fence`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
-//! | [`namespace`], [`query`], [`status`], [`budget`] | calls of the main namespace |
+//! | [`namespace`], [`listing`], [`ancestry`], [`query`], [`status`], [`budget`] | calls of the main namespace |
 //! | [`journal`], [`receipt`] | what remains |
 //! | [`failures`] | every failed stop, out of the journal |
 //! | [`messages`], [`convert`] | what passes between them |
@@ -27,6 +28,7 @@ mod confirmer;
 mod convert;
 mod failures;
 mod fence;
+mod guards;
 mod hub;
 mod journal;
 mod limits;
@@ -42,6 +44,7 @@ mod spec;
 mod status;
 mod store;
 mod sweeper;
+mod token;
 mod view;
 mod watch;
 mod workflows;

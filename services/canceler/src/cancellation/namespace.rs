@@ -111,6 +111,20 @@ impl Namespace {
         })
     }
 
+    /// One page of what matches, newest first, each with its task queue; and whether there are more.
+    pub(crate) async fn list_queued(
+        &self,
+        query: String,
+        page_size: i32,
+    ) -> Result<(Vec<(Row, String)>, bool), Status> {
+        let (infos, next) = self.list_infos(query, page_size, None).await?;
+        let queued = |info: WorkflowExecutionInfo| {
+            let queue = info.task_queue.clone();
+            (row(info), queue)
+        };
+        Ok((infos.into_iter().map(queued).collect(), next.is_some()))
+    }
+
     /// What these runs are to those that descend from them, by run id. At most one page of them.
     pub(crate) async fn ancestors(&self, query: String) -> Result<BTreeMap<String, Ancestor>, Status> {
         let (infos, _) = self.list_infos(query, 1_000, None).await?;

@@ -1,68 +1,192 @@
 //! What a cancellation would stop. Changes nothing.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use quell_api::{canceler::v1 as pb, target::Filter, r#type::v1::ExecutionRef};
-use quell_sweep::{PassKind, Row, StartRange};
-use tokio::time::Instant;
-use tonic::Status;
-
-use super::{
-    convert::{count, timestamp},
-    namespace::Namespace,
-    query,
-    spec::DEFAULT_MAX_AFFECTED,
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
 };
 
-/// Rows that types are counted in.
+use quell_api::{
+    canceler::v1 as pb,
+    target::{Filter, OPEN},
+    r#type::v1::ExecutionRef,
+};
+use quell_mesh::{Error, NamespaceClient};
+use quell_sweep::{PassKind, Row, Scope, StartRange};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::{
+    api::query_error,
+    convert::{count, duration, epoch_ms, query_time, timestamp},
+    listing::Listing,
+    namespace::Namespace,
+    query, schedules,
+    spec::{DEFAULT_MAX_AFFECTED, TargetSpec},
+    store,
+    token::Token,
+};
+
+/// Rows that types and queues are counted in.
 const SAMPLED: i32 = 1_000;
+/// Pages of other executions that are looked through for descendants.
+const DESCENDANT_PAGES: usize = 10;
 /// Time between the two counts that tell the growth.
 const GROWTH_SPAN: Duration = Duration::from_secs(1);
 /// Growth below this, in executions a second, is noise.
 const GROWING: f64 = 0.5;
+/// Ends of the spans of age, in milliseconds: a minute, ten, an hour, a day.
+const AGES_MS: [u64; 4] = [60_000, 600_000, 3_600_000, 86_400_000];
+/// Stops a second that the estimate counts with: what a Temporal on two cores takes (docs/benchmarks.md).
+const STOPS_PER_SECOND: u64 = 100;
+
+/// What is to be previewed.
+pub(crate) struct Wanted {
+    pub(crate) target: TargetSpec,
+    pub(crate) filter: Filter,
+    pub(crate) sample_size: usize,
+    pub(crate) descendants: bool,
+}
 
 /// Looks at what matches.
 pub(crate) async fn run(
     main: &Namespace,
-    filter: &Filter,
-    sample_size: usize,
-) -> Result<pb::PreviewCancellationResponse, Status> {
+    canceler: &NamespaceClient,
+    wanted: Wanted,
+) -> Result<pb::PreviewCancellationResponse, Error> {
+    let Wanted {
+        target,
+        filter,
+        sample_size,
+        descendants,
+    } = wanted;
     let query = filter.open();
+    let refused = |status| query_error("target", &target, status);
     let first_at = Instant::now();
-    let first = main.count(query.clone()).await?;
-    let roots = main
-        .count(query::window(filter, PassKind::Roots, StartRange::ALL))
-        .await?;
-    let page = main.list(query.clone(), SAMPLED, None).await?;
+    let (rows, more) = main.list_queued(query.clone(), SAMPLED).await.map_err(refused)?;
+    let listed = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let first = counted(main, query.clone(), listed).await?;
+    let roots = counted(main, query::window(&filter, PassKind::Roots, StartRange::ALL), 0).await?;
+    let now_ms = epoch_ms(SystemTime::now());
+    let scope = Scope {
+        workload_id: target.workload_id().map(str::to_owned),
+        descendants,
+        ..Scope::default()
+    };
+    let listing = Listing::whole(main.clone(), &filter, scope, now_ms);
+    let (descending, descending_is_bound) = listing.count_descendants(DESCENDANT_PAGES).await?;
+    let (schedules, problems) = match target.workload_id() {
+        Some(id) => schedules::find(main, id).await,
+        None => (Vec::new(), Vec::new()),
+    };
+    let running = store::running(canceler).await?;
     tokio::time::sleep_until(first_at + GROWTH_SPAN).await;
-    let open = main.count(query.clone()).await?;
-    let growth_per_second = growth(first, open, first_at.elapsed());
-    let types = types(&page.rows);
+    let open = counted(main, query.clone(), listed).await?;
+    let growth_per_second = if first.is_bound || open.is_bound {
+        0.0
+    } else {
+        growth(first.count, open.count, first_at.elapsed())
+    };
+    let ages = if open.is_bound {
+        Vec::new()
+    } else {
+        ages(main, &filter, now_ms, open.count).await?
+    };
+    let starts = || rows.iter().map(|(row, _)| row.start_ms);
+    let all = open.count.saturating_add(descending);
+    let mut warnings = warnings(open.count, roots.count, growth_per_second);
+    if open.is_bound {
+        warnings.push("the server could not count in time: there are at least so many".to_owned());
+    }
+    warnings.extend(problems);
+    for view in running.iter().filter(|view| view.about.spec.target == target) {
+        warnings.push(format!("cancellation {} of the same target is running", view.id));
+    }
     Ok(pb::PreviewCancellationResponse {
-        open: count(open),
-        roots: count(roots),
-        warnings: warnings(open, roots, growth_per_second),
-        types,
-        sample: page.rows.into_iter().take(sample_size).map(reference).collect(),
+        open: count(open.count),
+        open_is_bound: open.is_bound,
+        roots: count(roots.count),
+        warnings,
+        types: types(rows.iter().map(|(row, _)| row.workflow_type.as_str())),
+        task_queues: queues(rows.iter().map(|(_, queue)| queue.as_str())),
+        ages,
+        newest_start_time: starts().max().map(timestamp),
+        oldest_start_time: starts().min().filter(|_| !more).map(timestamp),
+        descendants: count(descending),
+        descendants_is_bound: descending_is_bound,
+        schedules,
+        running_cancellations: running.into_iter().map(|view| view.id).collect(),
+        estimated_duration: Some(duration(all.saturating_mul(1_000) / STOPS_PER_SECOND)),
+        confirmation_token: Token::new(open.count, now_ms).write(&filter),
+        sample: rows
+            .into_iter()
+            .take(sample_size)
+            .map(|(row, _)| reference(row))
+            .collect(),
         growth_per_second,
         query,
     })
 }
 
-fn types(rows: &[Row]) -> Vec<pb::TypeCount> {
-    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
-    for row in rows {
-        *counts.entry(&row.workflow_type).or_default() += 1;
+/// A count, or what is known to be there where the server cannot count in time.
+struct Counted {
+    count: u64,
+    is_bound: bool,
+}
+
+async fn counted(main: &Namespace, query: String, at_least: u64) -> Result<Counted, Status> {
+    match main.count(query).await {
+        Ok(count) => Ok(Counted { count, is_bound: false }),
+        Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => Ok(Counted {
+            count: at_least,
+            is_bound: true,
+        }),
+        Err(status) => Err(status),
     }
-    let mut types: Vec<_> = counts
+}
+
+/// How many are how old.
+async fn ages(main: &Namespace, filter: &Filter, now_ms: u64, open: u64) -> Result<Vec<pb::AgeCount>, Status> {
+    let mut ages = Vec::new();
+    let mut younger = 0;
+    for age_ms in AGES_MS {
+        let since = query_time(now_ms.saturating_sub(age_ms));
+        let within = main
+            .count(filter.with(&format!("StartTime >= {since} AND {OPEN}")))
+            .await?;
+        ages.push(pb::AgeCount {
+            within: Some(duration(age_ms)),
+            count: count(within.saturating_sub(younger)),
+        });
+        younger = within.max(younger);
+    }
+    ages.push(pb::AgeCount {
+        within: None,
+        count: count(open.saturating_sub(younger)),
+    });
+    Ok(ages)
+}
+
+fn types<'a>(names: impl Iterator<Item = &'a str>) -> Vec<pb::TypeCount> {
+    let of = |(workflow_type, count)| pb::TypeCount { workflow_type, count };
+    most_frequent(names).into_iter().map(of).collect()
+}
+
+fn queues<'a>(names: impl Iterator<Item = &'a str>) -> Vec<pb::QueueCount> {
+    let of = |(task_queue, count)| pb::QueueCount { task_queue, count };
+    most_frequent(names).into_iter().map(of).collect()
+}
+
+fn most_frequent<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(String, i64)> {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts
         .into_iter()
-        .map(|(workflow_type, count)| pb::TypeCount {
-            workflow_type: workflow_type.to_owned(),
-            count,
-        })
+        .map(|(name, count)| (name.to_owned(), count))
         .collect();
-    types.sort_by_key(|of| std::cmp::Reverse(of.count));
-    types
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
 }
 
 fn reference(row: Row) -> ExecutionRef {
@@ -92,7 +216,7 @@ fn warnings(open: u64, roots: u64, growth: f64) -> Vec<String> {
     }
     if open > DEFAULT_MAX_AFFECTED {
         warnings.push(format!(
-            "more than the default max_affected of {DEFAULT_MAX_AFFECTED} match: it must be raised"
+            "more than the default max_affected of {DEFAULT_MAX_AFFECTED} match: raise it, or give the confirmation_token of this preview"
         ));
     }
     if open > 0 && roots == 0 {

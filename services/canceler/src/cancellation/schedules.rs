@@ -90,6 +90,14 @@ pub(crate) async fn pause(main: &Namespace, cancellation_id: &str, workload_id: 
     found
 }
 
+/// What starts executions with this WorkloadId and is not paused, and what could not be looked at. Changes nothing.
+pub(crate) async fn find(main: &Namespace, workload_id: &str) -> (Vec<String>, Vec<String>) {
+    let mut problems = Vec::new();
+    let described = describe_all(main, workload_id, &mut problems).await;
+    let active = described.into_iter().filter(|one| one.is_targets && !one.state.paused);
+    (active.map(|one| one.schedule_id).collect(), problems)
+}
+
 /// Gives back what was paused, as far as it still carries our note; when that is not all that may be paused, what starts
 /// executions with this WorkloadId is searched for our note, too. Says what could not be given back; one that is gone, or that
 /// somebody else has touched, is nobody's problem.

@@ -202,10 +202,7 @@ impl Spec {
     /// The workload that is stopped, if it is one by id.
     #[must_use]
     pub fn workload_id(&self) -> Option<&str> {
-        match &self.target {
-            TargetSpec::WorkloadId(id) => Some(id),
-            TargetSpec::Query(_) => None,
-        }
+        self.target.workload_id()
     }
 
     /// The filter of its target, which was checked when the spec was.
@@ -216,12 +213,14 @@ impl Spec {
 
     /// What the machines are told. It becomes part of the workflow's input: a campaign in flight keeps the values it began with.
     #[must_use]
-    pub fn campaign(&self, cancellation_id: &str) -> CampaignSpec {
+    pub fn campaign(&self, cancellation_id: &str, settings: &CancelSettings) -> CampaignSpec {
         CampaignSpec {
             engine: self.engine,
             scope: Scope {
                 workload_id: self.workload_id().map(str::to_owned),
                 descendants: self.include_descendants,
+                protected_types: settings.protected_types.clone(),
+                protected_workloads: settings.protected_workloads.clone(),
             },
             max_affected: self.max_affected,
             quiesce: self.quiesce,
@@ -283,6 +282,9 @@ mod tests {
 
     fn defaults() -> CancelSettings {
         CancelSettings {
+            protected_types: Vec::new(),
+            protected_workloads: Vec::new(),
+            protected_queues: Vec::new(),
             concurrency: 750,
             confirm_timeout: Duration::from_secs(240),
             confirm_poll: Duration::from_secs(5),

@@ -1,7 +1,13 @@
 //! Cancellations as workflows of the canceler namespace: started, found, listed, told to stop, and their receipts.
 
-use quell_api::{canceler::v1 as pb, ids::cancellation_workflow, target::Filter};
-use quell_mesh::{Error, NamespaceClient, PayloadStore, Reason, error::from_temporal, no_retry};
+use quell_api::{
+    canceler::v1 as pb,
+    ids::cancellation_workflow,
+    target::{Filter, OPEN},
+};
+use quell_mesh::{
+    Error, NamespaceClient, PayloadStore, Reason, config::CancelSettings, error::from_temporal, no_retry,
+};
 use temporalio_client::{
     WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
     WorkflowStartOptions,
@@ -34,6 +40,7 @@ pub(crate) struct NewCancellation {
     pub(crate) matched: u64,
     pub(crate) requested_by: String,
     pub(crate) trace_id: String,
+    pub(crate) settings: CancelSettings,
 }
 
 /// Starts one. Returns false when there is, or was, one of that id: then nothing happened.
@@ -60,7 +67,7 @@ pub(crate) async fn start(canceler: &NamespaceClient, new: NewCancellation) -> R
         )
         .build();
     let input = CancelInput {
-        campaign: new.spec.campaign(&new.id),
+        campaign: new.spec.campaign(&new.id, &new.settings),
         cancellation_id: new.id,
         spec: new.spec,
         filter: new.filter,
@@ -180,16 +187,28 @@ pub(crate) async fn list(
     page_size: i32,
     token: Vec<u8>,
 ) -> Result<(Vec<View>, Vec<u8>), Error> {
+    // Earlier runs of one that continued as new are the same cancellation.
+    list_those(canceler, "ExecutionStatus != \"ContinuedAsNew\"", page_size, token).await
+}
+
+/// Those that are running; at most a page of them.
+pub(crate) async fn running(canceler: &NamespaceClient) -> Result<Vec<View>, Error> {
+    Ok(list_those(canceler, OPEN, 1_000, Vec::new()).await?.0)
+}
+
+async fn list_those(
+    canceler: &NamespaceClient,
+    condition: &str,
+    page_size: i32,
+    token: Vec<u8>,
+) -> Result<(Vec<View>, Vec<u8>), Error> {
     let client = canceler.client().await?;
     let prefix = cancellation_workflow("");
     let request = ListWorkflowExecutionsRequest {
         namespace: canceler.namespace().to_owned(),
         page_size,
         next_page_token: token,
-        // Earlier runs of one that continued as new are the same cancellation.
-        query: format!(
-            "WorkflowType = \"BulkCancelWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND ExecutionStatus != \"ContinuedAsNew\""
-        ),
+        query: format!("WorkflowType = \"BulkCancelWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND {condition}"),
     };
     let mut stub = client.connection().workflow_service();
     let mut answer = stub
