@@ -15,6 +15,18 @@ pub(crate) fn refused(what: &str, status: &Status, code: Code) -> ErrorDetails {
     };
     assert_eq!(info.domain, DOMAIN, "{what}");
     assert!(!info.reason.is_empty(), "{what}");
+    let page = format!("https://quell.dev/errors/{}", info.reason);
+    let links = details.help().map(|help| help.links.clone()).unwrap_or_default();
+    assert_eq!(
+        links.iter().map(|link| link.url.as_str()).collect::<Vec<_>>(),
+        [page],
+        "{what}"
+    );
+    let trace = details.request_info().map(|info| info.request_id.clone());
+    assert!(
+        trace.is_some_and(|id| crate::cancel::is_hex(&id, 32)),
+        "{what}: no trace id"
+    );
     details
 }
 

@@ -43,6 +43,7 @@ async fn more_than_max_affected_is_refused_before_anything_is_stopped() {
             }),
             request_id: id.clone(),
             validate_only,
+            confirmation_token: String::new(),
         };
         let status = client.start_cancellation(request).await.unwrap_err();
         details::unmet("StartCancellation", &status);

@@ -10,7 +10,7 @@
 //! | [`rpcs_work`], [`rpcs_canceler`], [`rpcs_batch`] | every rpc of the contract by a generated client |
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
-//! | [`guards`] | caps, deadlines, exclusions |
+//! | [`guards`], [`tokens`] | caps, deadlines, exclusions; tokens, what is protected, one at a time |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
 //! | [`scope`], [`schedules`] | descendants, suspects; schedules |
@@ -54,5 +54,6 @@ mod rpcs_work;
 mod schedules;
 mod scope;
 mod signed;
+mod tokens;
 mod trace;
 mod tree;

@@ -25,6 +25,7 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
     let request = PreviewCancellationRequest {
         target: workload(&id),
         sample_size: 5,
+        include_descendants: None,
     };
     let preview = client.preview_cancellation(request).await.unwrap().into_inner();
     assert_eq!(preview.open, 42, "{preview:?}");
@@ -35,6 +36,16 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
         .map(|item| (item.workflow_type.as_str(), item.count))
         .collect();
     assert_eq!(types, [("TypeA", 30), ("TypeB", 12)].into());
+    assert_eq!(
+        preview.task_queues.iter().map(|of| of.count).sum::<i64>(),
+        42,
+        "{preview:?}"
+    );
+    let ages: Vec<_> = preview.ages.iter().map(|age| age.count).collect();
+    assert_eq!((ages.len(), ages.iter().sum::<i64>()), (5, 42), "{preview:?}");
+    assert!(preview.oldest_start_time.is_some() && preview.newest_start_time.is_some());
+    assert!(!preview.open_is_bound && !preview.descendants_is_bound && !preview.confirmation_token.is_empty());
+    assert_eq!((preview.descendants, preview.schedules.len()), (0, 0), "{preview:?}");
     for execution in &preview.sample {
         assert!(execution.workflow_id.starts_with(&id), "{execution:?}");
         assert!(
@@ -54,12 +65,14 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
     let request = PreviewCancellationRequest {
         target: query(filter),
         sample_size: 0,
+        include_descendants: None,
     };
     let preview = client.preview_cancellation(request).await.unwrap().into_inner();
     assert_eq!((preview.open, preview.sample.len()), (12, 10));
     let request = PreviewCancellationRequest {
         target: workload(&unique("nobody")),
         sample_size: 0,
+        include_descendants: None,
     };
     let preview = client.preview_cancellation(request).await.unwrap().into_inner();
     assert_eq!((preview.open, preview.roots, preview.sample.len()), (0, 0, 0));
@@ -83,6 +96,7 @@ async fn validate_only_starts_nothing_and_tells_the_defaults() {
         spec: Some(bare),
         request_id: id.clone(),
         validate_only: true,
+        confirmation_token: String::new(),
     };
     let answer = client.start_cancellation(request).await.unwrap().into_inner();
     let expected = CancellationSpec {
@@ -123,6 +137,7 @@ async fn a_repeated_request_id_returns_the_first_cancellation() {
         spec: Some(spec(workload(&id))),
         request_id: id.clone(),
         validate_only: false,
+        confirmation_token: String::new(),
     };
     let mut other = mesh.cancellations();
     let (first, second) = tokio::join!(
@@ -344,6 +359,7 @@ async fn a_callers_deadline_is_honoured() {
     let mut request = tonic::Request::new(PreviewCancellationRequest {
         target: workload(&unique("late")),
         sample_size: 0,
+        include_descendants: None,
     });
     // A preview counts twice, about a second apart, so this one cannot be answered in time.
     request.set_timeout(std::time::Duration::from_millis(50));

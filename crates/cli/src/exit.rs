@@ -115,10 +115,17 @@ fn describe(status: &Status) -> String {
         .get_error_details()
         .error_info()
         .map_or_else(String::new, |info| format!(" [{}]", info.reason));
+    let details = status.get_error_details();
     let mut text = format!("{:?}{reason}: {}", status.code(), status.message());
     for violation in violations(status) {
         text.push_str("\n  - ");
         text.push_str(&violation);
+    }
+    if let Some(link) = details.help().and_then(|help| help.links.first()) {
+        text.push_str(&format!(
+            "\n  see docs/errors/{}.md",
+            link.url.rsplit('/').next().unwrap_or_default()
+        ));
     }
     text
 }

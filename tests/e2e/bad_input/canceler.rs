@@ -228,19 +228,25 @@ fn preview(table: &mut Table, mark: &str) {
         line(
             what.clone(),
             &[&at_fault],
-            PreviewCancellationRequest { target, sample_size: 0 },
+            PreviewCancellationRequest {
+                target,
+                sample_size: 0,
+                include_descendants: None,
+            },
         );
     }
     for sample_size in [-1, 101, i32::MAX, i32::MIN] {
         let request = PreviewCancellationRequest {
             target: workload(mark),
             sample_size,
+            include_descendants: None,
         };
         line(format!("a sample of {sample_size}"), &["sample_size"], request);
     }
     let request = PreviewCancellationRequest {
         target: None,
         sample_size: -1,
+        include_descendants: None,
     };
     line("everything at once".to_owned(), &["sample_size", "target"], request);
 }
@@ -263,6 +269,7 @@ fn start(table: &mut Table, mark: &str) {
         spec: Some(spec),
         request_id: mark.to_owned(),
         validate_only: false,
+        confirmation_token: String::new(),
     };
     let good = CancellationSpec {
         target: workload(mark),
@@ -308,15 +315,13 @@ fn start(table: &mut Table, mark: &str) {
     line(
         "descendants of what is told by its end".to_owned(),
         &["spec.include_descendants"],
-        with(CancellationSpec {
-            target: paused,
-            ..good.clone()
-        }),
+        with(CancellationSpec { target: paused, ..good }),
     );
     let without_spec = StartCancellationRequest {
         spec: None,
         request_id: mark.to_owned(),
         validate_only: false,
+        confirmation_token: String::new(),
     };
     line(
         "no spec".to_owned(),
@@ -340,6 +345,7 @@ fn start(table: &mut Table, mark: &str) {
         }),
         request_id: "not/an/id".to_owned(),
         validate_only: false,
+        confirmation_token: String::new(),
     };
     let fields = [
         "request_id",

@@ -1,7 +1,6 @@
 //! The command line itself.
 
 use super::*;
-use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {

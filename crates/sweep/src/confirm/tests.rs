@@ -228,7 +228,7 @@ fn a_descendant_is_alive_only_as_the_child_of_the_same_parent() {
     let scope = crate::row::Scope {
         workload_id: Some("1".to_owned()),
         descendants: true,
-        ..Scope::default()
+        ..crate::Scope::default()
     };
     let child = |parent: &str, descends| Row {
         parent_run_id: Some(parent.to_owned()),

@@ -41,6 +41,15 @@ impl TargetSpec {
             None => Self::WorkloadId(String::new()),
         }
     }
+
+    /// The workload, if it is one by id.
+    #[must_use]
+    pub fn workload_id(&self) -> Option<&str> {
+        match self {
+            Self::WorkloadId(id) => Some(id),
+            Self::Query(_) => None,
+        }
+    }
 }
 
 /// A checked request to cancel, with all defaults filled in. Durations are in milliseconds.

@@ -153,7 +153,7 @@ impl Place<'_> {
         let request = StartCancellationRequest {
             spec: Some(spec),
             request_id: workload.id.clone(),
-            validate_only: false,
+            ..Default::default()
         };
         let started = stop::start(self.addresses, request).await?;
         watch::until_done(self.progress, self.addresses, &started.cancellation_id).await?;
