@@ -14,6 +14,7 @@ use quell_api::canceler::v1::{
 };
 use quell_cli::dev::Part;
 use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
 
 type Canceler = CancellationServiceClient<Channel>;
 
@@ -41,6 +42,11 @@ fn few(id: &str, token: &str) -> StartCancellationRequest {
 }
 
 fn check_reason(status: &Status, reason: &str) {
+    let details = status.get_error_details();
+    assert!(
+        details.request_info().is_some_and(|info| !info.request_id.is_empty()),
+        "no trace id"
+    );
     details::unmet(reason, status);
     let what = "StartCancellation";
     assert_eq!(

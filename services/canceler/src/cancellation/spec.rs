@@ -392,7 +392,7 @@ mod tests {
         let (spec, _) = Spec::check(&mut check, Some(&given), &defaults());
         check.finish(()).unwrap();
         assert!(!spec.quiesce);
-        let campaign = spec.campaign("c");
+        let campaign = spec.campaign("c", &defaults());
         assert_eq!(campaign.scope.workload_id, None);
         assert_eq!((campaign.window.limiter.initial, campaign.window.limiter.max), (4, 4));
     }
