@@ -18,9 +18,10 @@ use quell_cli::dev::Part;
 use quell_mesh::{
     Home, NamespaceClient, PayloadStore, QueueTuning, Registry,
     config::{self, Sources},
-    worker::manager::{Drain, DrainReport, Manager},
+    worker::manager::{Drain, DrainReport, Manager, QueueState},
 };
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -197,6 +198,7 @@ struct Worker {
     drain: Drain,
     run: JoinHandle<DrainReport>,
     ended: tokio::sync::watch::Sender<bool>,
+    states: tokio::sync::watch::Receiver<BTreeMap<String, QueueState>>,
 }
 
 impl Worker {
@@ -228,6 +230,7 @@ impl Worker {
             .activities(&queue, awkward);
         let identity = unique("e2e-hangs");
         let manager = Manager::new(registry, &[], &client, &client, &identity, &settings.worker).expect("no mistakes");
+        let states = manager.states();
         let drain = Drain::default();
         let run = manager.run(drain.clone());
         let run = tokio::spawn(async { run.await.expect("the runtimes can be made") });
@@ -242,12 +245,20 @@ impl Worker {
             when(begun.load(Ordering::SeqCst) == 1, || "it has not".to_owned())
         })
         .await;
-        Self { drain, run, ended }
+        Self {
+            drain,
+            run,
+            ended,
+            states,
+        }
     }
 
     /// Drains it. It must end; how, the report says.
-    async fn drained(self, kind: &str) -> DrainReport {
+    async fn drained(mut self, kind: &str) -> DrainReport {
         self.drain.begin(Instant::now() + Duration::from_secs(4));
+        let draining = |states: &BTreeMap<_, _>| states.values().all(|state| *state == QueueState::Draining);
+        let begun = timeout(SOON, self.states.wait_for(draining)).await;
+        begun.expect("the drain begins").expect("the manager lives");
         // What ends at all ends in the middle of the drain.
         self.ended.send_replace(true);
         let report = timeout(LONG, self.run)

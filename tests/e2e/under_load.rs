@@ -146,6 +146,39 @@ async fn work_under_load_loses_nothing() {
     clear(&mesh, &id).await;
 }
 
+/// SIGKILL: no drain, no word. Attempts are lost with the process, and tried again; the work is not.
+#[tokio::test]
+async fn a_killed_worker_loses_attempts_and_no_work() {
+    let mesh = mesh().await;
+    let (queue, probes) = (unique("kill-work"), unique("kill-probes"));
+    let settings = [
+        ("TEMPORAL_MAIN_TASK_QUEUE", queue.as_str()),
+        ("QUELL_PROBE_TASK_QUEUE", probes.as_str()),
+    ];
+    let own = mesh.own(Part::Work, "kill", &settings).await;
+    let mut client = Probes::new(own.channel());
+    let shape = ProbeSpec {
+        workflows: 150,
+        activity_sleep: cancel::millis(500),
+        activity_timeout: cancel::millis(5_000),
+        attempts: 20,
+        ..ProbeSpec::default()
+    };
+    let started = probe::start(&mut client, &unique("kill"), shape).await;
+    let at_work = eventually(SOON, "the probe runs", async || {
+        let probe = probe::get(&mut client, &started.probe_id).await?;
+        when(probe.completed > 0, || format!("{probe:?}")).map(|()| probe)
+    })
+    .await;
+    assert!(!at_work.finished, "it was too fast for this test: {at_work:?}");
+    own.process.kill().await.expect("it can be killed");
+    own.process.start().expect("it can be started again");
+    own.ready().await;
+    let ended = probe::finished(&mut client, &started.probe_id).await;
+    assert_eq!((ended.completed, ended.lost, ended.failed), (150, 0, 0), "{ended:?}");
+    assert!(ended.run_twice > 0, "nothing ran when it was killed: {ended:?}");
+}
+
 /// The canceler, in the middle of a sweep.
 #[tokio::test]
 async fn a_canceler_under_load_loses_nothing() {

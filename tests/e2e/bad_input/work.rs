@@ -227,7 +227,7 @@ pub(super) fn probes(table: &mut Table, mark: &str) {
         concurrency: 201,
         ..ProbeSpec::default()
     };
-    let fields = ["spec.workflows", "spec.attempts", "spec.concurrency"];
+    let fields = ["spec.attempts", "spec.concurrency", "spec.workflows"];
     line("numbers that are too large".to_owned(), &fields, with(numbers));
     for queue in ["x".repeat(201), "a\nb".to_owned()] {
         let spec = ProbeSpec {

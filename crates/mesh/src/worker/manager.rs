@@ -56,6 +56,8 @@ pub enum QueueState {
     Polling,
     /// Its run ended by itself, for this reason; it is started again.
     Failed(String),
+    /// It polls no more; what is in flight goes on.
+    Draining,
     /// It was drained.
     Stopped,
 }
@@ -430,6 +432,7 @@ impl Keeper {
         let polls = running.polls.clone();
         polls.close();
         let (open, _) = polls.pending();
+        self.set(QueueState::Draining);
         tracing::info!(
             queue = self.name,
             in_flight = inflight.count(),
