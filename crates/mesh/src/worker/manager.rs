@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub use super::polls::PollTally;
 use super::polls::Polls;
 use super::registry::{Home, Queue, Registry, RegistryError};
 use super::transport;
@@ -75,6 +76,8 @@ pub struct QueueReport {
     pub polls_left: u64,
     /// Whether the worker itself stopped.
     pub stopped: bool,
+    /// What its polls brought, since it was last started.
+    pub polls: PollTally,
 }
 
 /// What a drain did.
@@ -333,18 +336,19 @@ impl Keeper {
 
     /// Starts a worker on a thread of its own.
     fn start(&self, client: temporalio_client::Client, polls: Polls) -> Result<Running, String> {
-        let tokio = self.runtime.handle.clone();
-        let _inside = tokio.enter();
+        let _inside = self.runtime.handle.enter();
         let mut worker =
             Worker::new(&self.runtime.sdk, client, self.queue.options.clone()).map_err(|error| error.to_string())?;
         self.queue.inflight.follow(&polls);
         let stop: Box<dyn Fn() + Send + Sync> = Box::new(worker.shutdown_handle());
         let (done, ended) = oneshot::channel();
-        let tokio = tokio.clone();
+        // Held by the thread, too: a worker that does not end keeps its runtime.
+        let threads = self.runtime.clone();
         std::thread::Builder::new()
             .name(format!("worker-{}", self.name))
             .spawn(move || {
-                let result = tokio
+                let result = threads
+                    .handle
                     .block_on(worker.run())
                     .map_err(|error| format!("{:#}", anyhow::Error::from(error)));
                 // Nobody listens any more when the drain gave up on it.
@@ -464,8 +468,11 @@ impl Keeper {
         // What was done in time has its results still on the way.
         let stopped = timeout_at(by + self.settings.stop_timeout, running.ended).await.is_ok();
         self.set(QueueState::Stopped);
+        let polls = polls.tally();
         tracing::info!(
             queue = self.name,
+            tasks = polls.tasks,
+            polls_cut = polls.cut,
             finished,
             left = left.values().sum::<u64>(),
             polls_left,
@@ -478,6 +485,7 @@ impl Keeper {
             left,
             polls_left,
             stopped,
+            polls,
         }
     }
 

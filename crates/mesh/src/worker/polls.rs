@@ -24,8 +24,21 @@ struct State {
     out: u64,
     /// Tokens of activity tasks that came and have not begun to run.
     handed: BTreeSet<Vec<u8>>,
+    /// What came and what became of it, over the worker's life.
+    tally: PollTally,
     /// Queue on which the server offers this worker the workflows that it has in memory.
     sticky: Option<String>,
+}
+
+/// The polls of a worker over its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PollTally {
+    /// Activity tasks that came.
+    pub tasks: u64,
+    /// Those of them that began to run, or were refused.
+    pub begun: u64,
+    /// Polls that ended without the server's word: dropped, or broken off. Each may have cost a task.
+    pub cut: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,11 +53,24 @@ enum Stage {
 
 /// A poll that is out. Its end is counted however it comes: an answer, a failure, or a dropped future.
 #[derive(Debug)]
-pub(crate) struct Out(Polls);
+pub(crate) struct Out {
+    polls: Polls,
+    answered: bool,
+}
+
+impl Out {
+    /// The server has said what there is: a task, nothing, or why not.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
 
 impl Drop for Out {
     fn drop(&mut self) {
-        self.0.0.send_modify(|state| state.out = state.out.saturating_sub(1));
+        self.polls.0.send_modify(|state| {
+            state.out = state.out.saturating_sub(1);
+            state.tally.cut += u64::from(!self.answered);
+        });
     }
 }
 
@@ -61,7 +87,12 @@ impl Polls {
                 enters
             });
             match stage {
-                Stage::Open => return Some(Out(self.clone())),
+                Stage::Open => {
+                    return Some(Out {
+                        polls: self.clone(),
+                        answered: false,
+                    });
+                }
                 Stage::Ended => return None,
                 // The sender lives in `self`.
                 Stage::Closed => drop(states.wait_for(|state| state.stage != Stage::Closed).await),
@@ -83,12 +114,17 @@ impl Polls {
     pub(crate) fn handed(&self, token: Vec<u8>) {
         self.0.send_modify(|state| {
             state.handed.insert(token);
+            state.tally.tasks += 1;
         });
     }
 
     /// Notes that the task runs, or was refused.
     pub(crate) fn begun(&self, token: &[u8]) {
-        self.0.send_if_modified(|state| state.handed.remove(token));
+        self.0.send_if_modified(|state| {
+            let came = state.handed.remove(token);
+            state.tally.begun += u64::from(came);
+            came
+        });
     }
 
     /// Remembers the worker's own queue.
@@ -119,6 +155,11 @@ impl Polls {
         let _ = self.0.subscribe().wait_for(quiet).await;
     }
 
+    /// What came, and what became of it.
+    pub(crate) fn tally(&self) -> PollTally {
+        self.0.borrow().tally
+    }
+
     /// Polls that are out, and tasks that came and have not begun.
     pub(crate) fn pending(&self) -> (u64, usize) {
         let state = self.0.borrow();
@@ -138,7 +179,7 @@ mod tests {
         polls.close();
         assert!(polls.answered().now_or_never().is_none());
         polls.handed(vec![1]);
-        drop(out);
+        out.answered();
         assert!(polls.answered().now_or_never().is_some());
         assert!(
             polls.quiet().now_or_never().is_none(),
@@ -149,6 +190,12 @@ mod tests {
         assert_eq!(polls.pending(), (0, 1));
         polls.begun(&[1]);
         assert!(polls.quiet().now_or_never().is_some());
+        let tally = PollTally {
+            tasks: 1,
+            begun: 1,
+            cut: 0,
+        };
+        assert_eq!(polls.tally(), tally);
     }
 
     #[tokio::test]
@@ -168,6 +215,7 @@ mod tests {
         let polls = Polls::default();
         drop(polls.enter().await);
         assert_eq!(polls.pending(), (0, 0));
+        assert_eq!(polls.tally().cut, 1, "nobody knows what it would have brought");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::polls::Polls;
 
@@ -68,17 +68,26 @@ impl Forward {
         {
             self.polls.note_sticky(queue.name);
         }
-        let Some(_out) = self.polls.enter().await else {
+        let Some(out) = self.polls.enter().await else {
             return Ok(nothing());
         };
-        let answer = self.forward(request, Some(self.poll_deadline)).await?;
-        // `_out` is given back in the same step in which the SDK gets the answer: nothing is awaited in between.
+        // From here on nothing is awaited but the answer: the poll counts as open until the step in which the SDK gets it.
+        let answer = match self.forward(request, Some(self.poll_deadline)).await {
+            Ok(answer) => answer,
+            Err(status) => {
+                if says_no(status.code()) {
+                    out.answered();
+                }
+                return Err(status);
+            }
+        };
         if of_activities && let Ok(task) = PollActivityTaskQueueResponse::decode(answer.proto.as_slice()) {
             let token = task.task_token;
             if !token.is_empty() {
                 self.polls.handed(token);
             }
         }
+        out.answered();
         Ok(answer)
     }
 
@@ -108,6 +117,20 @@ impl Forward {
             proto,
         })
     }
+}
+
+/// Whether a failed poll was refused. All other failures leave open what the server had done by then.
+fn says_no(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Unimplemented
+    )
 }
 
 /// How the server says that there was no task: the empty message.

@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use crate::process::{Process, Spec};
 use nix::sys::signal::Signal;
 use quell_mesh::config::{self, Sources};
-use quell_mesh::worker::manager::{Drain, Manager};
+use quell_mesh::worker::manager::{Drain, Manager, PollTally};
 use quell_mesh::{Home, NamespaceClient, PayloadStore, QueueTuning, Registry, Settings};
 use quell_work::probe::ProbeActivities;
 use std::collections::BTreeMap;
@@ -45,9 +45,18 @@ pub(super) struct Tally {
     pub(super) drains: u64,
     pub(super) unclean: Vec<String>,
     pub(super) longest: Duration,
+    /// What the polls of workers in this process brought; those of processes are not known here.
+    pub(super) polls: Option<PollTally>,
 }
 
 impl Tally {
+    fn polled(&mut self, polls: PollTally) {
+        let sum = self.polls.get_or_insert_default();
+        sum.tasks += polls.tasks;
+        sum.begun += polls.begun;
+        sum.cut += polls.cut;
+    }
+
     fn note(&mut self, took: Duration, unclean: Option<String>) {
         self.drains += 1;
         self.longest = self.longest.max(took);
@@ -58,6 +67,9 @@ impl Tally {
         self.drains += other.drains;
         self.unclean.extend(other.unclean);
         self.longest = self.longest.max(other.longest);
+        if let Some(polls) = other.polls {
+            self.polled(polls);
+        }
     }
 }
 
@@ -162,6 +174,7 @@ impl Here {
                 .await
                 .map_err(|error| failed(error.to_string()))?
                 .map_err(|error| failed(format!("{error:#}")))?;
+            report.queues.iter().for_each(|queue| tally.polled(queue.polls));
             tally.note(began.elapsed(), (!report.is_clean()).then(|| format!("{report:?}")));
             if last {
                 return Ok(tally);
