@@ -228,14 +228,13 @@ fn report(ui: Ui, args: &ChaosArgs, probe: &Probe, finished: bool, took: Duratio
         tally.unclean.len(),
         human_duration(tally.longest)
     ));
-    if let Some(polls) = tally.polls {
-        ui.line(format!(
-            "{} tasks reached a worker, {} of them began; {} polls were cut, each of which may have cost a task",
-            polls.tasks, polls.begun, polls.cut
-        ));
-        if probe.lost > 0 && polls.tasks == polls.begun && polls.cut == 0 {
-            ui.line("what is lost never reached a worker, and no poll was cut: the server lost it (docs/drain.md)");
-        }
+    let polls = tally.polls;
+    ui.line(format!(
+        "{} tasks reached a worker, {} of them began; {} polls were cut, each of which may have cost a task",
+        polls.tasks, polls.begun, polls.cut
+    ));
+    if probe.lost > 0 && polls.tasks == polls.begun && polls.cut == 0 {
+        ui.line("what is lost never reached a worker, and no poll was cut: the server lost it (docs/drain.md)");
     }
     for what in tally.unclean.iter().take(5) {
         ui.line(format!("not clean: {what}"));
@@ -262,9 +261,9 @@ fn report(ui: Ui, args: &ChaosArgs, probe: &Probe, finished: bool, took: Duratio
         "drains": tally.drains,
         "unclean_drains": tally.unclean.len(),
         "longest_drain_seconds": tally.longest.as_secs_f64(),
-        "tasks_received": tally.polls.map(|polls| polls.tasks),
-        "tasks_begun": tally.polls.map(|polls| polls.begun),
-        "polls_cut": tally.polls.map(|polls| polls.cut),
+        "tasks_received": polls.tasks,
+        "tasks_begun": polls.begun,
+        "polls_cut": polls.cut,
         "probe_id": probe.probe_id,
         "others": figures::json(),
     }));

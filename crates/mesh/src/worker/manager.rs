@@ -472,6 +472,7 @@ impl Keeper {
         tracing::info!(
             queue = self.name,
             tasks = polls.tasks,
+            begun = polls.begun,
             polls_cut = polls.cut,
             finished,
             left = left.values().sum::<u64>(),

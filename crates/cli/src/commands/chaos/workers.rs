@@ -8,6 +8,7 @@ use quell_mesh::config::{self, Sources};
 use quell_mesh::worker::manager::{Drain, Manager, PollTally};
 use quell_mesh::{Home, NamespaceClient, PayloadStore, QueueTuning, Registry, Settings};
 use quell_work::probe::ProbeActivities;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use tokio::time::Instant;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// On top of the drain timeout: the worker's own stop, the last spans, a busy machine.
 const RESERVE: Duration = Duration::from_secs(30);
+
+/// Lines of a log that hold a whole run.
+const LINES: usize = 40;
 
 /// What the workers work on.
 #[derive(Debug, Clone)]
@@ -45,16 +49,15 @@ pub(super) struct Tally {
     pub(super) drains: u64,
     pub(super) unclean: Vec<String>,
     pub(super) longest: Duration,
-    /// What the polls of workers in this process brought; those of processes are not known here.
-    pub(super) polls: Option<PollTally>,
+    /// What the polls of all workers brought, by their own account.
+    pub(super) polls: PollTally,
 }
 
 impl Tally {
     fn polled(&mut self, polls: PollTally) {
-        let sum = self.polls.get_or_insert_default();
-        sum.tasks += polls.tasks;
-        sum.begun += polls.begun;
-        sum.cut += polls.cut;
+        self.polls.tasks += polls.tasks;
+        self.polls.begun += polls.begun;
+        self.polls.cut += polls.cut;
     }
 
     fn note(&mut self, took: Duration, unclean: Option<String>) {
@@ -67,9 +70,7 @@ impl Tally {
         self.drains += other.drains;
         self.unclean.extend(other.unclean);
         self.longest = self.longest.max(other.longest);
-        if let Some(polls) = other.polls {
-            self.polled(polls);
-        }
+        self.polled(other.polls);
     }
 }
 
@@ -196,6 +197,8 @@ fn env(place: &Where, grace: Duration) -> BTreeMap<String, String> {
         ("QUELL_DRAIN_TIMEOUT_SECONDS", grace.as_secs_f64().to_string()),
         // Nobody balances calls over these.
         ("QUELL_SHUTDOWN_DELAY_SECONDS", "0.001".to_owned()),
+        // What a process did, we read in its log.
+        ("QUELL_LOG_FORMAT", "json".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
@@ -257,8 +260,45 @@ async fn process(
             }
         };
         tally.note(began.elapsed(), unclean);
+        tally.polled(told(&process.log_tail(LINES)));
         if last {
             return Ok(tally);
         }
+    }
+}
+
+/// What a process said of its worker's polls in its last run: nothing, when there was no worker yet.
+fn told(log: &str) -> PollTally {
+    let lines = log
+        .lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut of_last_run = lines.take_while(|line| line["message"] != "listening");
+    let drained = of_last_run.find(|line| line["message"] == "worker drained");
+    drained.map_or_else(PollTally::default, |line| {
+        let number = |field: &str| line[field].as_u64().unwrap_or_default();
+        PollTally {
+            tasks: number("tasks"),
+            begun: number("begun"),
+            cut: number("polls_cut"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_tells_of_its_last_run_only() {
+        let drained = r#"{"message":"worker drained","tasks":7,"begun":6,"polls_cut":2}"#;
+        let listening = r#"{"message":"listening","address":"x"}"#;
+        let tally = PollTally {
+            tasks: 7,
+            begun: 6,
+            cut: 2,
+        };
+        assert_eq!(told(&format!("{listening}\nno json\n{drained}\n{{}}\n")), tally);
+        assert_eq!(told(&format!("{drained}\n{listening}\n")), PollTally::default());
     }
 }
