@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     let files: Vec<PathBuf> = [
         "quell/type/v1/type.proto",
+        "quell/work/v1/probe.proto",
         "quell/work/v1/snowball.proto",
         "quell/work/v1/source.proto",
         "quell/canceler/v1/cancellation.proto",

@@ -16,6 +16,7 @@
 //! | [`scope`], [`schedules`] | descendants, suspects; schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
+//! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
 //! | [`trace`] | one trace through all of it |
 //! | [`config`], [`command`], [`bench`] | the faces for operators |
@@ -32,6 +33,7 @@ mod alone;
 mod bad_input;
 mod bench;
 mod cancel;
+mod chaos;
 mod command;
 mod config;
 mod contract;
@@ -39,6 +41,7 @@ mod details;
 mod drain;
 mod failures;
 mod guards;
+mod hangs;
 mod harness;
 mod killed;
 mod main_job;
@@ -46,6 +49,7 @@ mod one_namespace;
 mod outside;
 mod payloads;
 mod poll;
+mod probe;
 mod reflection;
 mod refusing;
 mod rpcs_batch;
@@ -57,3 +61,4 @@ mod signed;
 mod tokens;
 mod trace;
 mod tree;
+mod under_load;

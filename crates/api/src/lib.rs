@@ -15,7 +15,7 @@ pub mod r#type {
     }
 }
 
-/// `quell.work.v1`: snowballs and sources.
+/// `quell.work.v1`: snowballs, sources and probes.
 pub mod work {
     /// Version 1.
     #[allow(warnings, clippy::all, clippy::pedantic, reason = "generated from commented protos")]

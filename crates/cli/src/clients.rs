@@ -3,6 +3,7 @@
 use crate::dev::{DevMesh, Part, innermost};
 use crate::exit::Failure;
 use quell_api::canceler::v1::cancellation_service_client::CancellationServiceClient;
+use quell_api::work::v1::probe_service_client::ProbeServiceClient;
 use quell_api::work::v1::snowball_service_client::SnowballServiceClient;
 use quell_api::work::v1::source_service_client::SourceServiceClient;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use tonic::transport::{Channel, Endpoint};
 
 /// Deadline of a call that answers once. Preview waits a second for a second count; everything else is quicker.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A client of probes.
+pub type Probes = ProbeServiceClient<Channel>;
 
 /// Where the services are.
 #[derive(Debug, Clone, clap::Args)]
@@ -61,6 +65,14 @@ impl Addresses {
     /// [`Failure::Unreachable`].
     pub async fn snowballs(&self) -> Result<SnowballServiceClient<Channel>, Failure> {
         Ok(SnowballServiceClient::new(connect("work", &self.work).await?))
+    }
+
+    /// Probes.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn probes(&self) -> Result<Probes, Failure> {
+        Ok(Probes::new(connect("work", &self.work).await?))
     }
 
     /// Sources: what can be told to stop spawning.

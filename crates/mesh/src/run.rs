@@ -4,14 +4,14 @@
 //! the port; then it serves, works and supervises until a signal. The end is [`crate::shutdown`]'s: health says NOT_SERVING,
 //! new calls are refused and streams told, calls in flight finish, the workers drain, the last spans leave.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{self, Config, EXIT_CONFIG, Settings, Sources};
 use crate::error::Reason;
@@ -19,13 +19,8 @@ use crate::server::{Bound, Readiness, Supervisor};
 use crate::shutdown::{Shutdown, exit_code};
 use crate::temporal::NamespaceClient;
 use crate::worker::Home;
-use crate::worker::manager::{DrainReport, Manager};
+use crate::worker::manager::{Drain, DrainReport, Manager};
 use crate::{Mesh, PayloadStore, Service, ServiceInfo, server, telemetry};
-
-/// The SDK reads it from the process environment only: how long a stopping worker waits for the polls in flight. Without it
-/// they are dropped, and with them the tasks that the server had just answered them with.
-const POLL_WAIT: &str = "TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS";
-const POLL_WAIT_MS: &str = "200";
 
 /// Flags of every service.
 #[derive(Debug, Parser)]
@@ -88,7 +83,6 @@ where
             }
         };
     }
-    ensure_poll_wait();
     let instance = uuid::Uuid::new_v4().to_string();
     let telemetry = match telemetry::init(&info, &instance, &config.settings.telemetry) {
         Ok(telemetry) => telemetry,
@@ -143,26 +137,6 @@ fn load_config(flags: &Flags, default_port: u16) -> Result<Config, config::Confi
     config::load(&sources, default_port)
 }
 
-/// Starts this program again with [`POLL_WAIT`] set, when it is not. `std::env::set_var` is unsafe, rightly: other threads
-/// read the environment. Replacing the process keeps its id, its arguments and its parent.
-fn ensure_poll_wait() {
-    if std::env::var_os(POLL_WAIT).is_some() {
-        return;
-    }
-    let mut args = std::env::args_os();
-    let name = args.next().unwrap_or_default();
-    let failure = match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program)
-            .arg0(name)
-            .args(args)
-            .env(POLL_WAIT, POLL_WAIT_MS)
-            .exec(),
-        Err(failure) => failure,
-    };
-    // Only a failure comes back. The service works without; a restart may then cost a retry of a task.
-    eprintln!("cannot start again with {POLL_WAIT}={POLL_WAIT_MS}: {failure}; set it in the environment");
-}
-
 /// Serves and works until a signal. Gives whether the end was clean.
 async fn live<F>(info: ServiceInfo, settings: Settings, only: &[String], build: F) -> Result<bool, anyhow::Error>
 where
@@ -170,7 +144,6 @@ where
 {
     let settings = Arc::new(settings);
     let shutdown = Shutdown::new();
-    shutdown.listen()?;
     let identity = identity(&info);
     let payloads = PayloadStore::open(&settings.payload)?;
     let client = |namespace: &config::NamespaceSettings| {
@@ -196,6 +169,8 @@ where
         .collect();
     let manager = Manager::new(registry, only, &main, &canceler, &identity, &settings.worker)?;
 
+    shutdown.listen(longest_shutdown(&settings), manager.running())?;
+
     let bound = Bound::listen(&settings.server).await?;
     let address = bound.address();
     let readiness = watch::Sender::new(Readiness::NotReady {
@@ -218,7 +193,7 @@ where
         readiness: readiness.clone(),
     };
     let supervisor = tokio::spawn(supervisor.run());
-    let drain = CancellationToken::new();
+    let drain = Drain::default();
     let mut workers = tokio::spawn(manager.run(drain.clone()));
 
     tokio::select! {
@@ -230,6 +205,8 @@ where
             anyhow::bail!("the workers ended by themselves: {ended:?}");
         }
     }
+    let requested = Instant::now();
+    let by = requested + settings.worker.drain_timeout;
     // Health first, for a moment, then the port.
     supervisor.await?;
     tokio::time::sleep(settings.server.shutdown_delay).await;
@@ -238,16 +215,25 @@ where
     for service in watched.into_iter().chain([""]) {
         health_streams.clear_service_status(service).await;
     }
-    let calls_finished = tokio::time::timeout(settings.worker.drain_timeout, &mut server)
-        .await
-        .is_ok();
-    if !calls_finished {
-        tracing::warn!("calls in flight did not finish in time and are cut");
-        server.abort();
-    }
-    drain.cancel();
-    let report: DrainReport = workers.await??;
+    // Calls may wait for what the workers do, so they come first; but half of the time is the workers'.
+    let calls_first = timeout_at(requested + settings.worker.drain_timeout / 2, &mut server).await;
+    drain.begin(by);
+    let calls = async {
+        let finished = calls_first.is_ok() || timeout_at(by, &mut server).await.is_ok();
+        if !finished {
+            tracing::warn!("calls in flight did not finish in time and are cut");
+            server.abort();
+        }
+        finished
+    };
+    let (calls_finished, report) = tokio::join!(calls, workers);
+    let report: DrainReport = report??;
     Ok(calls_finished && report.is_clean())
+}
+
+/// How long the end of a process may take: everything that is in flight, the workers' stop, the last spans.
+fn longest_shutdown(settings: &Settings) -> Duration {
+    settings.worker.drain_timeout + settings.worker.stop_timeout + settings.telemetry.flush_timeout
 }
 
 /// What Temporal shows of this process: unique, since the manager looks for it among the pollers.

@@ -3,9 +3,12 @@
 //! Roles: the *signal* (SIGINT, SIGTERM) is seen once, by [`Shutdown::listen`]. The *token* tells long-lived streams and
 //! loops to end by themselves; it fires after health has said NOT_SERVING for a moment, so that balancers look away first.
 //! Nobody is interrupted by it: calls and activities in flight finish, within the drain's own deadline. A *second* signal
-//! is for the impatient: the process ends at once.
+//! is for the impatient: the process ends at once. Signals are heard on a thread of their own, so that nothing that blocks a
+//! thread of the service can keep the process from ending; and when the end takes longer than all of its steps may, that thread
+//! ends the process and says what was running.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -58,12 +61,19 @@ impl Shutdown {
     }
 
     /// Listens for SIGINT and SIGTERM. The first requests the shutdown, the second ends the process at once with
-    /// [`EXIT_CUT_SHORT`].
-    pub(crate) fn listen(&self) -> std::io::Result<()> {
+    /// [`EXIT_CUT_SHORT`], and so does the first when the process is still there after `limit`. `running` says what it does then.
+    pub(crate) fn listen<F, S>(&self, limit: Duration, running: F) -> std::io::Result<()>
+    where
+        F: Fn() -> S + Send + 'static,
+        S: std::fmt::Debug,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let inside = runtime.enter();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        drop(inside);
         let shutdown = self.clone();
-        tokio::spawn(async move {
+        let hear = async move {
             let mut next = async || {
                 tokio::select! {
                     _ = interrupt.recv() => "SIGINT",
@@ -73,10 +83,15 @@ impl Shutdown {
             let name = next().await;
             tracing::info!(signal = name, "shutdown requested");
             shutdown.request();
-            let name = next().await;
-            tracing::warn!(signal = name, "second signal: ending at once");
+            match tokio::time::timeout(limit, next()).await {
+                Ok(name) => tracing::warn!(signal = name, running = ?running(), "second signal: ending at once"),
+                Err(_) => tracing::error!(?limit, running = ?running(), "the shutdown hangs: ending at once"),
+            }
             std::process::exit(i32::from(EXIT_CUT_SHORT));
-        });
+        };
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(hear))?;
         Ok(())
     }
 }

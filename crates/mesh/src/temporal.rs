@@ -15,17 +15,20 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use secrecy::ExposeSecret as _;
+use temporalio_client::callback_based::CallbackBasedGrpcService;
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::request_extensions::RetryConfigForCall;
 use temporalio_client::{
-    Client, ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, RetryOptions, TlsOptions,
+    Client, ClientKeepAliveOptions, ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, RetryOptions,
+    TlsOptions,
 };
 use temporalio_common::data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter};
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use temporalio_sdk::opentelemetry::OpenTelemetryPlugin;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::config::NamespaceSettings;
 use crate::error::{Error, Reason, connect_reason};
@@ -133,7 +136,28 @@ impl NamespaceClient {
         Ok(self.client().await?.connection().workflow_service())
     }
 
-    /// The client, however long it takes. For workers.
+    /// A client for one worker, over a connection of the worker's own. `calls` makes of the channel what the SDK calls. Waits until
+    /// the namespace can be reached, however long it takes.
+    ///
+    /// # Errors
+    /// Why it could not be made, in a few words.
+    pub(crate) async fn for_worker<F>(&self, calls: F) -> Result<Client, String>
+    where
+        F: FnOnce(Channel) -> CallbackBasedGrpcService,
+    {
+        self.connected().await;
+        let shared = &self.0;
+        let service = calls(endpoint(&shared.settings)?.connect_lazy());
+        let mut options = connection_options(&shared.settings, &shared.identity)?;
+        options.dns_load_balancing = None;
+        options.service_override = Some(service);
+        match tokio::time::timeout(ATTEMPT, client(options, &shared.settings, shared.codec.clone())).await {
+            Ok(client) => client,
+            Err(_) => Err("no connection to temporal in time".to_owned()),
+        }
+    }
+
+    /// The client, however long it takes.
     pub async fn connected(&self) -> Client {
         self.start();
         let mut state = self.0.state.subscribe();
@@ -316,7 +340,14 @@ pub(crate) fn backoff() -> ExponentialBuilder {
 }
 
 async fn connect(settings: &NamespaceSettings, identity: &str, codec: OversizeCodec) -> Result<Client, String> {
-    let options = connection_options(settings, identity)?;
+    client(connection_options(settings, identity)?, settings, codec).await
+}
+
+async fn client(
+    options: ConnectionOptions,
+    settings: &NamespaceSettings,
+    codec: OversizeCodec,
+) -> Result<Client, String> {
     let connection = Connection::connect(options)
         .await
         .map_err(|error: ClientConnectError| {
@@ -333,18 +364,52 @@ async fn connect(settings: &NamespaceSettings, identity: &str, codec: OversizeCo
 
 fn connection_options(settings: &NamespaceSettings, identity: &str) -> Result<ConnectionOptions, String> {
     let tls = tls_options(settings)?;
-    // An API key must not travel in the clear: with TLS on, an http address means the same host by https.
-    let address = match (&tls, settings.address.strip_prefix("http://")) {
-        (Some(_), Some(host)) => format!("https://{host}"),
-        _ => settings.address.clone(),
-    };
-    let target = url::Url::parse(&address).map_err(|_| "the address is not valid".to_owned())?;
+    let target = url::Url::parse(&target(settings, tls.as_ref())).map_err(|_| "the address is not valid".to_owned())?;
     Ok(ConnectionOptions::new(target)
         .identity(identity.to_owned())
         .connect_timeout(ATTEMPT)
         .maybe_tls_options(tls)
         .maybe_api_key(settings.api_key.as_ref().map(|key| key.expose_secret().to_owned()))
         .build())
+}
+
+/// An API key must not travel in the clear: with TLS on, an http address means the same host by https.
+fn target(settings: &NamespaceSettings, tls: Option<&TlsOptions>) -> String {
+    match (tls, settings.address.strip_prefix("http://")) {
+        (Some(_), Some(host)) => format!("https://{host}"),
+        _ => settings.address.clone(),
+    }
+}
+
+/// What the SDK would make of the same settings; a connection whose calls go through us has to make it itself.
+fn endpoint(settings: &NamespaceSettings) -> Result<Endpoint, String> {
+    let invalid = |error: tonic::transport::Error| format!("the connection's settings are not valid: {error}");
+    let tls = tls_options(settings)?;
+    let keep_alive = ClientKeepAliveOptions::default();
+    let mut endpoint = Endpoint::from_shared(target(settings, tls.as_ref()))
+        .map_err(invalid)?
+        .connect_timeout(ATTEMPT)
+        .tcp_nodelay(true)
+        .keep_alive_while_idle(true)
+        .http2_keep_alive_interval(keep_alive.interval)
+        .keep_alive_timeout(keep_alive.timeout);
+    let Some(tls) = tls else { return Ok(endpoint) };
+    let mut config = ClientTlsConfig::new();
+    config = match &tls.server_root_ca_cert {
+        Some(root) => config.ca_certificate(Certificate::from_pem(root)),
+        None => config.with_native_roots(),
+    };
+    if let Some(domain) = &tls.domain {
+        let origin = format!("https://{domain}")
+            .parse()
+            .map_err(|_| "the TLS domain is not valid".to_owned())?;
+        endpoint = endpoint.origin(origin);
+        config = config.domain_name(domain);
+    }
+    if let Some(own) = &tls.client_tls_options {
+        config = config.identity(Identity::from_pem(&own.client_cert, &own.client_private_key));
+    }
+    endpoint.tls_config(config).map_err(invalid)
 }
 
 fn tls_options(settings: &NamespaceSettings) -> Result<Option<TlsOptions>, String> {

@@ -3,20 +3,26 @@
 //! | module | concern |
 //! | --- | --- |
 //! | [`snowball`] | trees of workflows under one WorkloadId: rpcs, workflows, activities |
+//! | [`probe`] | many small activities, to see whether any of them is lost |
 //! | [`source`] | the gate of a workload: Quiesce and Resume, and what spawners ask before they spawn |
 //! | [`deadline`] | the caller's deadline |
-//! | [`visibility`] | bare Temporal calls (no spans) that both need |
+//! | [`visibility`] | bare Temporal calls (no spans) that all need |
 //!
-//! All of it lives on one task queue of the main namespace. State is in Temporal only: any replica answers any call.
+//! All of it lives on one task queue of the main namespace, but the activities of probes, which have a queue of their own. State is in Temporal only: any replica answers any call.
 
 pub mod deadline;
+pub mod probe;
 pub mod snowball;
 pub mod source;
 pub mod visibility;
 
-use quell_api::work::v1::{snowball_service_server::SnowballServiceServer, source_service_server::SourceServiceServer};
+use quell_api::work::v1::{
+    probe_service_server::ProbeServiceServer, snowball_service_server::SnowballServiceServer,
+    source_service_server::SourceServiceServer,
+};
 use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
 
+use probe::{ProbeActivities, ProbeApi, ProbeRun, ProbeStarter, ProbeWorkflow};
 use snowball::{CancelableWorkflow, ChildWorkflow, SnowballActivities, SnowballApi};
 use source::{Gate, Gates, SourceActivities, SourceApi};
 
@@ -31,20 +37,26 @@ pub const INFO: ServiceInfo = ServiceInfo {
 ///
 /// # Errors
 /// None today; the signature is the one that `quell_mesh::run` expects.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is quell_mesh::run's")]
 pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     let queue = mesh.main.task_queue().to_owned();
+    let probes = mesh.settings.probe_task_queue.clone();
     let gates = Gates::new(mesh.main.clone());
     let grpc = GrpcServices::new(quell_api::FILE_DESCRIPTOR_SET)
         .add(SnowballServiceServer::new(SnowballApi::new(&mesh)))
-        .add(SourceServiceServer::new(SourceApi::new(&mesh, gates.clone())));
+        .add(SourceServiceServer::new(SourceApi::new(&mesh, gates.clone())))
+        .add(ProbeServiceServer::new(ProbeApi::new(&mesh)));
     let registry = Registry::new()
         .queue(queue.clone(), Home::Main, tuning())
         .workflow::<CancelableWorkflow>(&queue)
         .workflow::<ChildWorkflow>(&queue)
         .workflow::<Gate>(&queue)
         .activities(&queue, SnowballActivities)
-        .activities(&queue, SourceActivities::new(gates));
+        .activities(&queue, SourceActivities::new(gates))
+        .workflow::<ProbeRun>(&queue)
+        .workflow::<ProbeWorkflow>(&queue)
+        .activities(&queue, ProbeStarter::new(mesh.main, mesh.shutdown))
+        .queue(probes.clone(), Home::Main, QueueTuning::default())
+        .activities(&probes, ProbeActivities);
     Ok(Service { grpc, registry })
 }
 

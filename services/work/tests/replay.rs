@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use quell_work::{
+    probe::{ProbeRun, ProbeWorkflow},
     snowball::{CancelableWorkflow, ChildWorkflow},
     source::Gate,
 };
@@ -25,6 +26,10 @@ fn replayer() -> WorkflowReplayer {
         .register_workflow::<ChildWorkflow>()
         .unwrap()
         .register_workflow::<Gate>()
+        .unwrap()
+        .register_workflow::<ProbeRun>()
+        .unwrap()
+        .register_workflow::<ProbeWorkflow>()
         .unwrap();
     WorkflowReplayer::new(options.build()).unwrap()
 }

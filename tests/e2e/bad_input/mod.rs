@@ -73,6 +73,7 @@ fn table(mark: &str) -> Table {
     let mut table = Table::default();
     work::snowballs(&mut table, mark);
     work::sources(&mut table, mark);
+    work::probes(&mut table, mark);
     canceler::cancellations(&mut table, mark);
     batch::operations(&mut table, mark);
     table
@@ -205,6 +206,7 @@ async fn every_bad_field_is_named_at_once_and_nothing_is_started() {
 
     let started = [
         ("main", format!("snowball-{mark}")),
+        ("main", format!("probe-{mark}")),
         ("main", format!("quell/gate/{mark}")),
         ("canceler", format!("quell/cancellation/{mark}")),
     ];

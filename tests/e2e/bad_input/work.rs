@@ -3,8 +3,9 @@
 use super::{Table, bad_durations, bad_ids, bad_pages};
 use crate::cancel::millis;
 use quell_api::work::v1::{
-    CancelSnowballRequest, GetSnowballRequest, ListSnowballsRequest, QuiesceRequest, ResumeRequest, SnowballSpec,
-    StartSnowballRequest, WatchSnowballRequest, snowball_service_client::SnowballServiceClient,
+    CancelSnowballRequest, GetProbeRequest, GetSnowballRequest, ListSnowballsRequest, ProbeSpec, QuiesceRequest,
+    ResumeRequest, SnowballSpec, StartProbeRequest, StartSnowballRequest, WatchSnowballRequest,
+    probe_service_client::ProbeServiceClient, snowball_service_client::SnowballServiceClient,
     source_service_client::SourceServiceClient,
 };
 
@@ -186,4 +187,61 @@ pub(super) fn sources(table: &mut Table, mark: &str) {
             |to| async { SourceServiceClient::new(to.work).resume(request).await.map(drop) },
         );
     }
+}
+
+pub(super) fn probes(table: &mut Table, mark: &str) {
+    for (what, probe_id) in bad_ids() {
+        let request = GetProbeRequest { probe_id };
+        table.line("quell.work.v1.ProbeService/GetProbe", what, &["probe_id"], |to| async {
+            ProbeServiceClient::new(to.work).get_probe(request).await.map(drop)
+        });
+    }
+    let mut line = |what: String, fields: &[&str], request: StartProbeRequest| {
+        table.line("quell.work.v1.ProbeService/StartProbe", what, fields, |to| async {
+            ProbeServiceClient::new(to.work).start_probe(request).await.map(drop)
+        });
+    };
+    let with = |spec| StartProbeRequest {
+        spec: Some(spec),
+        request_id: mark.to_owned(),
+        validate_only: false,
+    };
+    let id = StartProbeRequest {
+        request_id: "no spaces".to_owned(),
+        ..StartProbeRequest::default()
+    };
+    line("a request id with a space".to_owned(), &["request_id"], id);
+    for (what, duration) in bad_durations() {
+        let spec = ProbeSpec {
+            activity_sleep: Some(duration),
+            activity_timeout: Some(duration),
+            heartbeat_timeout: Some(duration),
+            ..ProbeSpec::default()
+        };
+        let fields = ["spec.activity_sleep", "spec.activity_timeout", "spec.heartbeat_timeout"];
+        line(what.to_owned(), &fields, with(spec));
+    }
+    let numbers = ProbeSpec {
+        workflows: 100_001,
+        attempts: 101,
+        concurrency: 201,
+        ..ProbeSpec::default()
+    };
+    let fields = ["spec.attempts", "spec.concurrency", "spec.workflows"];
+    line("numbers that are too large".to_owned(), &fields, with(numbers));
+    for queue in ["x".repeat(201), "a\nb".to_owned()] {
+        let spec = ProbeSpec {
+            activity_task_queue: queue,
+            ..ProbeSpec::default()
+        };
+        let what = "a task queue that cannot be".to_owned();
+        line(what, &["spec.activity_task_queue"], with(spec));
+    }
+    let short = ProbeSpec {
+        activity_timeout: millis(0),
+        heartbeat_timeout: millis(1),
+        ..ProbeSpec::default()
+    };
+    let fields = ["spec.activity_timeout", "spec.heartbeat_timeout"];
+    line("timeouts that are too short".to_owned(), &fields, with(short));
 }

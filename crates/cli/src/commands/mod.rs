@@ -2,6 +2,7 @@
 
 mod bench;
 mod cancellation;
+mod chaos;
 mod demo;
 mod dev;
 mod doctor;
@@ -48,6 +49,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measures how fast workloads are stopped, by Quell and by the alternatives, interleaved on one server.
     Bench(bench::BenchArgs),
+    /// Restarts activity workers all the time and counts what is lost, beside what others lose.
+    Chaos(chaos::ChaosArgs),
     /// Checks a mesh: each line says ok, or what to do.
     Doctor(doctor::DoctorArgs),
     /// Finds or fetches the programs that a mesh needs: temporal, grpcurl, jaeger.
@@ -92,6 +95,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Dev(args) => Box::pin(dev::run(ui, args)).await,
         Command::Demo(args) => Box::pin(demo::run(ui, args)).await,
         Command::Bench(args) => Box::pin(bench::run(ui, addresses, args)).await,
+        Command::Chaos(args) => Box::pin(chaos::run(ui, &addresses, args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(ui, args)).await,
         Command::Tools(args) => tools::run(ui, args).await,
         Command::Snowball(command) => snowball::run(ui, &addresses, command).await,

@@ -53,8 +53,6 @@ impl Launch {
             ("QUELL_BATCH_ADDRESS", http(ports.batch)),
             ("QUELL_PAYLOAD_URL", wiring.payload_url.to_owned()),
             ("QUELL_DRAIN_TIMEOUT_SECONDS", DRAIN_SECONDS.to_owned()),
-            // What a service would set for itself by starting anew.
-            ("TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS", "200".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();

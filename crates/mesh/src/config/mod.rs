@@ -19,7 +19,7 @@ use std::fmt;
 pub use print::{markdown, print};
 pub use settings::{
     ActivityTimeouts, CancelSettings, NamespaceSettings, PayloadSettings, PeerSettings, ReceiptSettings,
-    ServerSettings, Settings, TelemetrySettings, TlsSettings, WorkerSettings, WorkflowTimeouts,
+    ServerSettings, Settings, TelemetrySettings, TlsSettings, TuningSettings, WorkerSettings, WorkflowTimeouts,
 };
 pub use sources::Sources;
 pub use table::{Setting, table};
@@ -161,6 +161,14 @@ pub fn load(sources: &Sources, default_port: u16) -> Result<Config, ConfigError>
 /// What no single setting can be blamed for.
 fn cross_checks(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if settings.server.shutdown_delay >= settings.worker.drain_timeout {
+        let key = "server.shutdown_delay_s";
+        let source = origins
+            .get(key)
+            .map_or("configuration", |origin| origin.source.as_str());
+        let told = "must be shorter than worker.drain_timeout_s, of which it is a part".to_owned();
+        problems.push(Problem::new(source, key, None, told));
+    }
     for (name, namespace) in [("main", &settings.main), ("canceler", &settings.canceler)] {
         let key = format!("temporal.{name}.tls_cert_file");
         if namespace.tls.cert_file.is_some() != namespace.tls.key_file.is_some() {

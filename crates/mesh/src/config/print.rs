@@ -112,8 +112,4 @@ const EXTRA: &str = "## Flags\n\n\
 | `--print-config` | prints the effective configuration and exits |\n\
 | `--health` | asks the running service of this configuration for its health and exits with 0 (SERVING) or 1 |\n\n\
 Exit codes: 0 after a clean shutdown, 1 when the service could not start, 2 when a drain left work behind or a second signal\n\
-cut it short, 64 for a bad configuration or bad flags.\n\n\
-## A variable of the Temporal SDK\n\n\
-`TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS` belongs to the SDK, which reads it from the process environment only. Without it a worker\n\
-that stops drops the polls in flight, and the tasks that the server had just handed to them time out. A service that finds it\n\
-unset starts itself again with the value 200 (same process id, same arguments). Set it yourself to choose another value.\n";
+cut it short, 64 for a bad configuration or bad flags.\n";

@@ -1,5 +1,6 @@
 //! The settings as services see them: grouped, typed, with everything that defaults to something else resolved.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Value of the search attribute `WorkloadId` where a caller says nothing (default "1").
     pub workload_id: String,
+    /// Task queue of the activities of probes (default `probe-task-queue`).
+    pub probe_task_queue: String,
     /// Limits of a cancellation.
     pub cancel: CancelSettings,
     /// Receipts.
@@ -128,10 +131,35 @@ pub struct ActivityTimeouts {
 /// The Temporal worker.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// How long activities in flight may take to finish at shutdown (default 30 s).
+    /// How long calls and activities in flight may take to finish at shutdown (default 30 s).
     pub drain_timeout: Duration,
     /// How long the worker may take to stop after that (default 5 s).
     pub stop_timeout: Duration,
+    /// How long a poll waits for a task (default 10 s).
+    pub poll_timeout: Duration,
+    /// What takes the place of a queue's own tuning.
+    pub tuning: TuningSettings,
+}
+
+/// What takes the place of a queue's own tuning; none leaves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TuningSettings {
+    /// Activities at once.
+    pub activities: Option<u32>,
+    /// Local activities at once.
+    pub local_activities: Option<u32>,
+    /// Workflow tasks at once.
+    pub workflow_tasks: Option<u32>,
+    /// Workflows kept in memory between tasks.
+    pub cached_workflows: Option<u32>,
+    /// Polls for activities at once.
+    pub activity_pollers: Option<u32>,
+    /// Polls for workflow tasks at once.
+    pub workflow_pollers: Option<u32>,
+    /// Whether the number of polls follows the load.
+    pub autoscale_pollers: bool,
+    /// Activities that a worker starts per second, by queue.
+    pub activities_per_second: BTreeMap<String, u32>,
 }
 
 /// The store of large payloads.
@@ -260,6 +288,17 @@ impl Settings {
             worker: WorkerSettings {
                 drain_timeout: flat.worker_drain.0,
                 stop_timeout: flat.worker_stop.0,
+                poll_timeout: flat.worker_poll.0,
+                tuning: TuningSettings {
+                    activities: flat.worker_activities.map(|n| n.0),
+                    local_activities: flat.worker_local_activities.map(|n| n.0),
+                    workflow_tasks: flat.worker_workflow_tasks.map(|n| n.0),
+                    cached_workflows: flat.worker_cached_workflows.map(|n| n.0),
+                    activity_pollers: flat.worker_activity_pollers.map(|n| n.0),
+                    workflow_pollers: flat.worker_workflow_pollers.map(|n| n.0),
+                    autoscale_pollers: flat.worker_autoscale,
+                    activities_per_second: flat.worker_rates.0,
+                },
             },
             payload: PayloadSettings {
                 url: flat.payload_url.0,
@@ -276,6 +315,7 @@ impl Settings {
                 flush_timeout: flat.telemetry_flush.0,
             },
             workload_id: flat.workload_id,
+            probe_task_queue: flat.probe_task_queue,
             cancel: CancelSettings {
                 concurrency: flat.cancel_concurrency.0,
                 confirm_timeout: flat.cancel_confirm_timeout.0,

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::signing::SigningKey;
 
-use super::value::{Address, Bytes, Count, LogFormat, Ratio, Seconds, StoreUrl, Value};
+use super::value::{Address, Bytes, Count, LogFormat, QueueRates, Ratio, Seconds, StoreUrl, Value};
 
 /// One line of the table, for code that walks it.
 #[derive(Debug, Clone, Copy)]
@@ -139,10 +139,31 @@ settings! {
     /// Where the batch service answers.
     peers_batch: Address = "peers.batch_address", "QUELL_BATCH_ADDRESS", "http://127.0.0.1:50053";
 
-    /// At shutdown, how long activities in flight may take to finish. Then they are cancelled.
+    /// At shutdown, how long calls and activities in flight may take to finish. Then activities are cancelled.
     worker_drain: Seconds = "worker.drain_timeout_s", "QUELL_DRAIN_TIMEOUT_SECONDS", "30";
     /// After that, how long the worker itself may take to stop. Then the process ends without it.
     worker_stop: Seconds = "worker.stop_timeout_s", "QUELL_STOP_TIMEOUT_SECONDS", "5";
+    /// How long a poll of the worker waits for a task. At shutdown open polls are waited for, never dropped, since a dropped one can
+    /// take a task with it: so an idle worker needs up to this time, or what the server's matching.longPollExpirationInterval says,
+    /// to stop. Cut to three quarters of the drain timeout. See docs/drain.md.
+    worker_poll: Seconds = "worker.poll_timeout_s", "QUELL_POLL_TIMEOUT_SECONDS", "10";
+    /// Most activities at once on a queue, instead of the service's own value.
+    worker_activities: Option<Count> = "worker.activities", "QUELL_WORKER_ACTIVITIES", "";
+    /// Most local activities at once on a queue, instead of the service's own value.
+    worker_local_activities: Option<Count> = "worker.local_activities", "QUELL_WORKER_LOCAL_ACTIVITIES", "";
+    /// Most workflow tasks at once on a queue, instead of the service's own value.
+    worker_workflow_tasks: Option<Count> = "worker.workflow_tasks", "QUELL_WORKER_WORKFLOW_TASKS", "";
+    /// Workflows kept in memory between tasks on a queue, instead of the service's own value.
+    worker_cached_workflows: Option<Count> = "worker.cached_workflows", "QUELL_WORKER_CACHED_WORKFLOWS", "";
+    /// Polls for activities at once on a queue, instead of the service's own value.
+    worker_activity_pollers: Option<Count> = "worker.activity_pollers", "QUELL_WORKER_ACTIVITY_POLLERS", "";
+    /// Polls for workflow tasks at once on a queue (at least 2), instead of the service's own value.
+    worker_workflow_pollers: Option<Count> = "worker.workflow_pollers", "QUELL_WORKER_WORKFLOW_POLLERS", "";
+    /// Whether the number of polls follows the load, between 1 (2 for workflow tasks) and the two numbers above.
+    worker_autoscale: bool = "worker.autoscale_pollers", "QUELL_WORKER_AUTOSCALE_POLLERS", "false";
+    /// Activities that a worker starts per second, as `queue=number`, separated by commas; a queue that is not named has the
+    /// service's own value.
+    worker_rates: QueueRates = "worker.activities_per_second", "QUELL_WORKER_ACTIVITIES_PER_SECOND", "";
 
     /// Store of large payloads and of receipts' journals, shared by all services: an absolute folder, made if missing, or
     /// a URL (file, s3, gs, az; the last three need a build with the feature `cloud`).
@@ -166,6 +187,8 @@ settings! {
 
     /// Value of the search attribute WorkloadId where a caller says nothing.
     workload_id: String = "workload_id", "WORKLOAD_ID_VALUE", "1";
+    /// Task queue of the activities of probes, in main's namespace.
+    probe_task_queue: String = "probe_task_queue", "QUELL_PROBE_TASK_QUEUE", "probe-task-queue";
     /// Most stop requests in flight at once, of one cancellation on one worker.
     cancel_concurrency: Count = "cancel.concurrency", "CANCEL_CONCURRENCY", "750";
     /// How long to confirm before sweeping and reporting anew.

@@ -3,6 +3,7 @@
 //! All sources (YAML, `.env`, environment, flags) are brought to text first, so that one parser and one error
 //! message serve them all: `86400` means the same wherever it stands.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -99,6 +100,40 @@ impl Value for Count {
             Ok(n) if n >= 1 => Ok(Self(n)),
             _ => Err(format!("must be a whole number, 1 to {}", u32::MAX)),
         }
+    }
+}
+
+/// A count that may be absent.
+impl Value for Option<Count> {
+    const TYPE: &'static str = "count";
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            Count::parse(text).map(Some)
+        }
+    }
+}
+
+/// Activities per second by queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct QueueRates(pub(crate) BTreeMap<String, u32>);
+
+impl Value for QueueRates {
+    const TYPE: &'static str = "list of queue=number";
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut rates = BTreeMap::new();
+        for part in Vec::<String>::parse(text)? {
+            // Queues may have a '=' in their names; numbers have not.
+            let pair = part
+                .rsplit_once('=')
+                .and_then(|(queue, rate)| Some((queue.trim(), Count::parse(rate.trim()).ok()?)));
+            match pair {
+                Some((queue, Count(rate))) if !queue.is_empty() && rates.insert(queue.to_owned(), rate).is_none() => {}
+                _ => return Err("must be queue=number, separated by commas, each queue once".to_owned()),
+            }
+        }
+        Ok(Self(rates))
     }
 }
 

@@ -134,6 +134,12 @@ fn judge(namespaces: &[ConnectionState], queues: &BTreeMap<String, QueueState>) 
                     format!("the worker of queue {queue:?} failed and is restarted"),
                 );
             }
+            QueueState::Draining => {
+                return Readiness::not_ready(
+                    Reason::WorkerNotReady,
+                    format!("the worker of queue {queue:?} is draining"),
+                );
+            }
             QueueState::Stopped => {
                 return Readiness::not_ready(
                     Reason::WorkerNotReady,
@@ -183,6 +189,7 @@ mod tests {
         for state in [
             QueueState::Starting,
             QueueState::Failed("x".into()),
+            QueueState::Draining,
             QueueState::Stopped,
         ] {
             assert_eq!(

@@ -4,10 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use temporalio_sdk::interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next};
+use tokio::sync::watch;
+
+use super::polls::Polls;
 
 /// Running activities by type, and how many have ended so far.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct InFlight(Arc<Mutex<Counts>>);
+pub(crate) struct InFlight {
+    counts: Arc<Mutex<Counts>>,
+    /// Activities that run and came by a poll, not from a workflow of this worker.
+    remote: watch::Sender<u64>,
+    /// The polls of the worker that runs now: each begin is told to them.
+    polls: Arc<Mutex<Option<Polls>>>,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -31,17 +40,32 @@ impl InFlight {
         self.lock().ended
     }
 
-    fn begin(&self, activity: &str) -> Running {
+    /// Waits until no activity runs. Local ones are left out: a workflow may begin one after the other, and the SDK waits for them.
+    pub(crate) async fn idle(&self) {
+        // The sender lives in `self`.
+        let _ = self.remote.subscribe().wait_for(|remote| *remote == 0).await;
+    }
+
+    /// Tells begins to these polls from now on.
+    pub(crate) fn follow(&self, polls: &Polls) {
+        *self.polls.lock().unwrap_or_else(PoisonError::into_inner) = Some(polls.clone());
+    }
+
+    fn begin(&self, activity: &str, local: bool) -> Running {
         *self.lock().running.entry(activity.to_owned()).or_default() += 1;
+        if !local {
+            self.remote.send_modify(|remote| *remote += 1);
+        }
         Running {
             counts: self.clone(),
             activity: activity.to_owned(),
+            local,
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
         // Counters stay true whatever panicked beside them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -49,6 +73,7 @@ impl InFlight {
 struct Running {
     counts: InFlight,
     activity: String,
+    local: bool,
 }
 
 impl Drop for Running {
@@ -61,6 +86,12 @@ impl Drop for Running {
                 counts.running.remove(&self.activity);
             }
         }
+        drop(counts);
+        if !self.local {
+            self.counts
+                .remote
+                .send_modify(|remote| *remote = remote.saturating_sub(1));
+        }
     }
 }
 
@@ -70,7 +101,12 @@ impl ActivityInboundInterceptor for InFlight {
         input: ExecuteActivityInput,
         next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
     ) -> ExecuteActivityOutput<'a> {
-        let running = self.begin(&input.activity_info().activity_type);
+        let info = input.activity_info();
+        let running = self.begin(&info.activity_type, info.is_local);
+        // After it counts as running: in between it would be neither on its way nor there.
+        if let Some(polls) = &*self.polls.lock().unwrap_or_else(PoisonError::into_inner) {
+            polls.begun(&info.task_token);
+        }
         let activity = next.run(input);
         Box::pin(async move {
             let _running = running;
@@ -86,9 +122,9 @@ mod tests {
     #[test]
     fn ends_are_counted_however_they_come() {
         let inflight = InFlight::default();
-        let a = inflight.begin("a");
-        let b = inflight.begin("a");
-        let c = inflight.begin("c");
+        let a = inflight.begin("a", false);
+        let b = inflight.begin("a", false);
+        let c = inflight.begin("c", true);
         assert_eq!((inflight.count(), inflight.ended()), (3, 0));
         drop(a);
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {

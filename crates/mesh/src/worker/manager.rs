@@ -5,28 +5,34 @@
 //! without being asked is started anew, with backoff, on the same client.
 //!
 //! `Worker::run` is not `Send` and returns only when the last activity function does. So each worker is driven on a thread of
-//! its own, on this runtime, and has a deadline of ours around it. A plain thread rather than Tokio's blocking pool: the
-//! runtime waits for that pool when it ends, and would wait for ever for an activity that never returns.
+//! its own and has a deadline of ours around it. A plain thread rather than Tokio's blocking pool: a runtime waits for that
+//! pool when it ends, and would wait for ever for an activity that never returns. All of it runs on a Tokio runtime of the workers'
+//! own: activities that block their threads hold up other activities, not the rpcs, the deadlines or the end of the process.
 //!
-//! A drain: stop polling; let activities in flight finish, up to the drain timeout; then the SDK cancels them, and those that
-//! heed it within the stop timeout end cleanly; what is left is named in the report, and its tasks time out on the
-//! server and are tried elsewhere.
+//! A drain (docs/drain.md): poll no more; let open polls be answered and activities in flight finish, up to the drain timeout; then
+//! tell the SDK to stop, which cancels what still runs; what heeds that within the stop timeout ends cleanly; what is left is
+//! named in the report, and its tasks time out on the server and are tried elsewhere. The order is the point: an SDK that is told to
+//! stop drops its open polls, and with each the task that the server may just have handed to it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
-use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{DescribeTaskQueueRequest, ShutdownWorkerRequest};
 use temporalio_sdk::{Runtime, Worker};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub use super::polls::PollTally;
+use super::polls::Polls;
 use super::registry::{Home, Queue, Registry, RegistryError};
+use super::transport;
 use crate::config::WorkerSettings;
 use crate::temporal::{NamespaceClient, backoff, no_retry};
 
@@ -35,6 +41,12 @@ const POLL_CHECK: Duration = Duration::from_millis(100);
 
 /// A worker that ran this long before it failed starts again without a longer pause.
 const STEADY: Duration = Duration::from_secs(30);
+
+/// How long the server may take to hear that the worker's own queue is not polled any more.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// The shortest time that a poll may be told to wait: the server refuses polls with less than two seconds.
+const SHORTEST_POLL: Duration = Duration::from_millis(1500);
 
 /// What a queue's worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +57,8 @@ pub enum QueueState {
     Polling,
     /// Its run ended by itself, for this reason; it is started again.
     Failed(String),
+    /// It polls no more; what is in flight goes on.
+    Draining,
     /// It was drained.
     Stopped,
 }
@@ -58,8 +72,12 @@ pub struct QueueReport {
     pub finished: u64,
     /// Activities by type that were still running when the drain timeout passed.
     pub left: BTreeMap<String, u64>,
+    /// Polls that were still open when the drain timeout passed, and tasks that had come and not begun: each may have cost a task.
+    pub polls_left: u64,
     /// Whether the worker itself stopped.
     pub stopped: bool,
+    /// What its polls brought, since it was last started.
+    pub polls: PollTally,
 }
 
 /// What a drain did.
@@ -73,7 +91,34 @@ impl DrainReport {
     /// Whether nothing was left behind.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.queues.iter().all(|queue| queue.stopped && queue.left.is_empty())
+        self.queues
+            .iter()
+            .all(|queue| queue.stopped && queue.left.is_empty() && queue.polls_left == 0)
+    }
+}
+
+/// When to drain, and by when it must be over. A plain token means: as soon as it fires, within the drain timeout from then.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    begun: CancellationToken,
+    by: Arc<OnceLock<Instant>>,
+}
+
+impl From<CancellationToken> for Drain {
+    fn from(begun: CancellationToken) -> Self {
+        Self {
+            begun,
+            by: Arc::default(),
+        }
+    }
+}
+
+impl Drain {
+    /// Begins it. Activities may take until `by`.
+    pub fn begin(&self, by: Instant) {
+        // The first word counts.
+        let _ = self.by.set(by);
+        self.begun.cancel();
     }
 }
 
@@ -101,8 +146,9 @@ impl Manager {
     ) -> Result<Self, RegistryError> {
         let mut queues = BTreeMap::new();
         for (name, mut queue) in registry.into_queues(only)? {
-            // At the end of the drain the SDK cancels what still runs; activities that listen can leave cleanly.
-            queue.options.graceful_shutdown_period = Some(settings.drain_timeout);
+            queue.tune(&settings.tuning);
+            // The SDK is told to stop when the drain is over: what still runs is then cancelled, and can leave cleanly.
+            queue.options.graceful_shutdown_period = Some(Duration::ZERO);
             queue.options.client_identity_override = Some(identity.to_owned());
             let client = match queue.home {
                 Home::Main => main.clone(),
@@ -125,14 +171,26 @@ impl Manager {
         self.states.subscribe()
     }
 
-    /// Runs the workers until `drain` fires, then drains them. Needs the current Tokio runtime to be multi-threaded.
+    /// What runs on each queue, for when nobody can wait for a report.
+    pub fn running(&self) -> impl Fn() -> BTreeMap<String, BTreeMap<String, u64>> + Send + Sync + 'static {
+        let queues: Vec<_> = self
+            .queues
+            .iter()
+            .map(|(name, (queue, _))| (name.clone(), queue.inflight.clone()))
+            .collect();
+        move || {
+            let running = queues.iter().map(|(name, inflight)| (name.clone(), inflight.running()));
+            running.filter(|(_, running)| !running.is_empty()).collect()
+        }
+    }
+
+    /// Runs the workers until `drain` fires, then drains them.
     ///
     /// # Errors
-    /// When the SDK's runtime cannot be made.
-    pub async fn run(self, drain: CancellationToken) -> Result<DrainReport, temporalio_sdk::error::RuntimeError> {
-        let runtime = Arc::new(Runtime::from_current_tokio(
-            temporalio_sdk::runtime::RuntimeOptions::default(),
-        )?);
+    /// When a runtime, Tokio's or the SDK's, cannot be made.
+    pub async fn run(self, drain: impl Into<Drain>) -> Result<DrainReport, anyhow::Error> {
+        let drain = drain.into();
+        let runtime = Arc::new(Threads::new()?);
         let mut tasks = JoinSet::new();
         for (name, (queue, client)) in self.queues {
             let keeper = Keeper {
@@ -154,7 +212,7 @@ impl Manager {
                 Err(error) => tracing::error!(error = %error, "a worker's keeper failed"),
             }
         }
-        drain.cancelled().await;
+        drain.begun.cancelled().await;
         report.queues.sort_by(|a, b| a.queue.cmp(&b.queue));
         Ok(report)
     }
@@ -168,39 +226,85 @@ struct Keeper {
     settings: WorkerSettings,
     identity: String,
     states: watch::Sender<BTreeMap<String, QueueState>>,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Threads>,
+}
+
+/// The runtime of the workers, Tokio's and the SDK's.
+struct Threads {
+    sdk: Runtime,
+    tokio: Option<tokio::runtime::Runtime>,
+    handle: tokio::runtime::Handle,
+}
+
+impl Threads {
+    fn new() -> Result<Self, anyhow::Error> {
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("workers")
+            .enable_all()
+            .build()?;
+        let handle = tokio.handle().clone();
+        let _inside = handle.enter();
+        let sdk = Runtime::from_current_tokio(temporalio_sdk::runtime::RuntimeOptions::default())?;
+        Ok(Self {
+            sdk,
+            tokio: Some(tokio),
+            handle: handle.clone(),
+        })
+    }
+}
+
+impl Drop for Threads {
+    /// Waits for nobody: a thread that an activity holds may never come back.
+    fn drop(&mut self) {
+        if let Some(tokio) = self.tokio.take() {
+            tokio.shutdown_background();
+        }
+    }
 }
 
 /// A worker on its thread.
 struct Running {
     stop: Box<dyn Fn() + Send + Sync>,
     ended: oneshot::Receiver<Result<(), String>>,
+    polls: Polls,
+}
+
+impl Running {
+    /// Tells the SDK to stop, and lets go of the polls that it still waits for.
+    fn stop(&self) {
+        (self.stop)();
+        self.polls.end();
+    }
 }
 
 impl Keeper {
     /// Gives a report when there was a worker to drain.
-    async fn keep(self, drain: CancellationToken) -> Option<QueueReport> {
+    async fn keep(self, drain: Drain) -> Option<QueueReport> {
         let mut pauses = backoff().build();
         loop {
+            let polls = Polls::default();
             let client = tokio::select! {
-                () = drain.cancelled() => break,
-                client = self.client.connected() => client,
+                () = drain.begun.cancelled() => break,
+                client = self.connect(&polls) => client,
             };
             let began = Instant::now();
-            let failure = match self.start(client) {
+            let failure = match client.and_then(|client| self.start(client, polls)) {
                 Err(failure) => failure,
                 Ok(mut running) => {
                     tokio::select! {
-                        () = drain.cancelled() => return Some(self.drain(running).await),
+                        () = drain.begun.cancelled() => {
+                            let by = drain.by.get().copied();
+                            return Some(self.drain(running, by).await);
+                        }
                         failure = self.watch(&mut running) => {
-                            // Frees the queue on this client for the next worker.
-                            (running.stop)();
+                            // Frees what the worker had of the SDK.
+                            running.stop();
                             failure
                         }
                     }
                 }
             };
-            if drain.is_cancelled() {
+            if drain.begun.is_cancelled() {
                 break;
             }
             tracing::warn!(
@@ -213,7 +317,7 @@ impl Keeper {
                 pauses = backoff().build();
             }
             tokio::select! {
-                () = drain.cancelled() => break,
+                () = drain.begun.cancelled() => break,
                 () = tokio::time::sleep(pauses.next().unwrap_or(STEADY)) => {}
             }
         }
@@ -221,24 +325,37 @@ impl Keeper {
         None
     }
 
+    /// A connection for one run of the worker.
+    async fn connect(&self, polls: &Polls) -> Result<temporalio_client::Client, String> {
+        let timeout = poll_timeout(&self.settings);
+        let polls = polls.clone();
+        self.client
+            .for_worker(|channel| transport::service(channel, polls, timeout))
+            .await
+    }
+
     /// Starts a worker on a thread of its own.
-    fn start(&self, client: temporalio_client::Client) -> Result<Running, String> {
+    fn start(&self, client: temporalio_client::Client, polls: Polls) -> Result<Running, String> {
+        let _inside = self.runtime.handle.enter();
         let mut worker =
-            Worker::new(&self.runtime, client, self.queue.options.clone()).map_err(|error| error.to_string())?;
+            Worker::new(&self.runtime.sdk, client, self.queue.options.clone()).map_err(|error| error.to_string())?;
+        self.queue.inflight.follow(&polls);
         let stop: Box<dyn Fn() + Send + Sync> = Box::new(worker.shutdown_handle());
         let (done, ended) = oneshot::channel();
-        let tokio = tokio::runtime::Handle::current();
+        // Held by the thread, too: a worker that does not end keeps its runtime.
+        let threads = self.runtime.clone();
         std::thread::Builder::new()
             .name(format!("worker-{}", self.name))
             .spawn(move || {
-                let result = tokio
+                let result = threads
+                    .handle
                     .block_on(worker.run())
                     .map_err(|error| format!("{:#}", anyhow::Error::from(error)));
                 // Nobody listens any more when the drain gave up on it.
                 let _ = done.send(result);
             })
             .map_err(|error| format!("no thread for the worker: {error}"))?;
-        Ok(Running { stop, ended })
+        Ok(Running { stop, ended, polls })
     }
 
     /// Says when the server sees it poll, and returns when it ends by itself.
@@ -311,33 +428,55 @@ impl Keeper {
         }
     }
 
-    /// Stops polling and lets activities finish, within the deadlines.
-    async fn drain(&self, running: Running) -> QueueReport {
+    /// Ends the polls, lets activities finish, then the worker, within the deadlines.
+    async fn drain(&self, running: Running, by: Option<Instant>) -> QueueReport {
+        let by = by.unwrap_or_else(|| Instant::now() + self.settings.drain_timeout);
         let inflight = &self.queue.inflight;
         let ended_before = inflight.ended();
-        tracing::info!(queue = self.name, in_flight = inflight.count(), "draining the worker");
-        (running.stop)();
-        let mut ended = running.ended;
-        let (left, finished, stopped) = match tokio::time::timeout(self.settings.drain_timeout, &mut ended).await {
-            Ok(_) => (BTreeMap::new(), inflight.ended() - ended_before, true),
+        let polls = running.polls.clone();
+        polls.close();
+        let (open, _) = polls.pending();
+        self.set(QueueState::Draining);
+        tracing::info!(
+            queue = self.name,
+            in_flight = inflight.count(),
+            polls = open,
+            "draining the worker"
+        );
+        let in_time = timeout_at(by, async {
+            polls.answered().await;
+            self.release(&polls).await;
+            polls.quiet().await;
+            inflight.idle().await;
+        });
+        let (left, polls_left) = match in_time.await {
+            Ok(()) => (BTreeMap::new(), 0),
             Err(_) => {
-                let (left, finished) = (inflight.running(), inflight.ended() - ended_before);
+                let (open, handed) = polls.pending();
+                let (left, polls_left) = (inflight.running(), open + u64::try_from(handed).unwrap_or(u64::MAX));
                 tracing::warn!(
                     queue = self.name,
                     ?left,
-                    "drain timeout: activities in flight are cancelled"
+                    polls_left,
+                    "drain timeout: activities in flight are cancelled, open polls are dropped"
                 );
-                let stopped = tokio::time::timeout(self.settings.stop_timeout, &mut ended)
-                    .await
-                    .is_ok();
-                (left, finished, stopped)
+                (left, polls_left)
             }
         };
+        let finished = inflight.ended() - ended_before;
+        running.stop();
+        // What was done in time has its results still on the way.
+        let stopped = timeout_at(by + self.settings.stop_timeout, running.ended).await.is_ok();
         self.set(QueueState::Stopped);
+        let polls = polls.tally();
         tracing::info!(
             queue = self.name,
+            tasks = polls.tasks,
+            begun = polls.begun,
+            polls_cut = polls.cut,
             finished,
             left = left.values().sum::<u64>(),
+            polls_left,
             stopped,
             "worker drained"
         );
@@ -345,12 +484,69 @@ impl Keeper {
             queue: self.name.clone(),
             finished,
             left,
+            polls_left,
             stopped,
+            polls,
+        }
+    }
+
+    /// Tells the server that this worker's own queue is not polled any more, so that it offers the workflows of its memory to others at
+    /// once. The SDK says so too, when it stops; activities in flight may hold that up. Without an answer the server finds out by itself.
+    async fn release(&self, polls: &Polls) {
+        let Some(sticky_task_queue) = polls.sticky() else {
+            return;
+        };
+        let request = ShutdownWorkerRequest {
+            namespace: self.client.namespace().to_owned(),
+            sticky_task_queue,
+            identity: self.identity.clone(),
+            reason: "the worker drains".to_owned(),
+            ..ShutdownWorkerRequest::default()
+        };
+        let told = async {
+            self.client
+                .raw()
+                .await
+                .ok()?
+                .shutdown_worker(no_retry(request))
+                .await
+                .ok()
+        };
+        if !matches!(tokio::time::timeout(RELEASE, told).await, Ok(Some(_))) {
+            tracing::debug!(queue = self.name, "the server did not take the worker's own queue back");
         }
     }
 
     fn set(&self, state: QueueState) {
         self.states
             .send_if_modified(|states| states.insert(self.name.clone(), state.clone()) != Some(state));
+    }
+}
+
+/// How long a poll is told to wait: as set, but so that a drain can wait for it.
+fn poll_timeout(settings: &WorkerSettings) -> Duration {
+    settings
+        .poll_timeout
+        .min(settings.drain_timeout.mul_f64(0.75))
+        .max(SHORTEST_POLL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_ends_within_the_drain_unless_the_server_refuses_it() {
+        let poll = |poll: u64, drain: u64| {
+            poll_timeout(&WorkerSettings {
+                drain_timeout: Duration::from_secs(drain),
+                stop_timeout: Duration::from_secs(5),
+                poll_timeout: Duration::from_secs(poll),
+                tuning: Default::default(),
+            })
+        };
+        assert_eq!(poll(10, 30), Duration::from_secs(10));
+        assert_eq!(poll(60, 8), Duration::from_secs(6));
+        assert_eq!(poll(10, 1), SHORTEST_POLL);
     }
 }

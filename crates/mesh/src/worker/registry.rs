@@ -13,11 +13,12 @@ use std::time::Duration;
 use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::WorkerOptions;
 use temporalio_sdk::activities::{ActivityDefinitions, ActivityImplementer};
-use temporalio_sdk::runtime::PollerBehavior;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
+use temporalio_sdk::runtime::{AutoscalingOptions, PollerBehavior};
 use temporalio_sdk::workflows::WorkflowImplementation;
 
 use super::inflight::InFlight;
+use crate::config::TuningSettings;
 
 /// Which namespace a queue's worker polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,11 @@ pub struct QueueTuning {
     /// Polls for workflow tasks at once (default 5), half of them for workflows that are not in memory: a poll takes one task,
     /// so the first tasks of new workflows come no faster than those polls go round.
     pub workflow_pollers: usize,
+    /// Polls for activities at once (default 5).
+    pub activity_pollers: usize,
+    /// Whether the number of polls follows the load, up to the two numbers above (default no: a steady number is at hand when a
+    /// cancellation begins).
+    pub autoscale_pollers: bool,
     /// Workflows kept in memory between tasks (default 1000); a larger one replays less.
     pub cached_workflows: usize,
     /// Longest pause between two heartbeats that reach the server (default 500 ms). The SDK's own is 0.8 of the heartbeat
@@ -56,6 +62,8 @@ impl Default for QueueTuning {
             local_activities: 100,
             workflow_tasks: 100,
             workflow_pollers: 5,
+            activity_pollers: 5,
+            autoscale_pollers: false,
             cached_workflows: 1000,
             heartbeat_throttle: Duration::from_millis(500),
             activities_per_second: None,
@@ -93,6 +101,7 @@ pub(crate) struct Queue {
     pub(crate) home: Home,
     pub(crate) options: WorkerOptions,
     pub(crate) inflight: InFlight,
+    tuning: QueueTuning,
     workflows: Vec<&'static str>,
     activities: Vec<String>,
 }
@@ -125,7 +134,7 @@ impl Registry {
             return self;
         }
         let inflight = InFlight::default();
-        let mut options = options(&name, &tuning);
+        let mut options = WorkerOptions::new(&name).build();
         options.activity_inbound_interceptor(inflight.clone());
         self.queues.insert(
             name,
@@ -133,6 +142,7 @@ impl Registry {
                 home,
                 options,
                 inflight,
+                tuning,
                 workflows: Vec::new(),
                 activities: Vec::new(),
             },
@@ -262,28 +272,68 @@ impl Queue {
     pub(crate) fn activities(&self) -> &[String] {
         &self.activities
     }
+
+    /// Sets how much its worker takes on: what the operator says, else what the service declared.
+    pub(crate) fn tune(&mut self, settings: &TuningSettings) {
+        let tuning = self.tuning.overruled(&self.options.task_queue, settings);
+        let pollers = |least: usize, most: usize| {
+            let most = most.max(least);
+            if tuning.autoscale_pollers {
+                PollerBehavior::Autoscaling(
+                    AutoscalingOptions::builder()
+                        .minimum(least)
+                        .maximum(most)
+                        .initial(most.min(5))
+                        .build(),
+                )
+            } else {
+                PollerBehavior::SimpleMaximum(most)
+            }
+        };
+        let slots = TunerHolder::builder()
+            .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(tuning.workflow_tasks))
+            .activity_task_slot_supplier(FixedSizeSlotSupplier::new(tuning.activities))
+            .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(tuning.local_activities))
+            .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+            .build();
+        let options = &mut self.options;
+        options.tuner = slots.into();
+        options.workflow_task_poller_behavior = Some(pollers(2, tuning.workflow_pollers));
+        options.activity_task_poller_behavior = Some(pollers(1, tuning.activity_pollers));
+        options.nonsticky_to_sticky_poll_ratio = 0.5;
+        options.max_cached_workflows = tuning.cached_workflows;
+        options.max_heartbeat_throttle_interval = tuning.heartbeat_throttle;
+        options.default_heartbeat_throttle_interval = tuning.heartbeat_throttle;
+        // Every activity comes by a poll: one that came in the answer to a workflow task would come when polls are quiet already.
+        options.max_eager_activity_reservations_per_workflow_task = 0;
+        options.max_worker_activities_per_second = tuning.activities_per_second.map(f64::from);
+    }
+}
+
+impl QueueTuning {
+    /// With what the operator says in the place of what the service declared.
+    fn overruled(self, queue: &str, settings: &TuningSettings) -> Self {
+        let or = |said: Option<u32>, own: usize| said.and_then(|n| usize::try_from(n).ok()).unwrap_or(own);
+        Self {
+            activities: or(settings.activities, self.activities),
+            local_activities: or(settings.local_activities, self.local_activities),
+            workflow_tasks: or(settings.workflow_tasks, self.workflow_tasks),
+            workflow_pollers: or(settings.workflow_pollers, self.workflow_pollers),
+            activity_pollers: or(settings.activity_pollers, self.activity_pollers),
+            autoscale_pollers: settings.autoscale_pollers || self.autoscale_pollers,
+            cached_workflows: or(settings.cached_workflows, self.cached_workflows),
+            heartbeat_throttle: self.heartbeat_throttle,
+            activities_per_second: settings
+                .activities_per_second
+                .get(queue)
+                .copied()
+                .or(self.activities_per_second),
+        }
+    }
 }
 
 fn undeclared(kind: &str, name: &str, queue: &str) -> String {
     format!("{kind} {name:?} is on queue {queue:?}, which is not declared")
-}
-
-fn options(queue: &str, tuning: &QueueTuning) -> WorkerOptions {
-    let slots = TunerHolder::builder()
-        .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(tuning.workflow_tasks))
-        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(tuning.activities))
-        .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(tuning.local_activities))
-        .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
-        .build();
-    WorkerOptions::new(queue)
-        .tuner(slots)
-        .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(tuning.workflow_pollers.max(2)))
-        .nonsticky_to_sticky_poll_ratio(0.5)
-        .max_cached_workflows(tuning.cached_workflows)
-        .max_heartbeat_throttle_interval(tuning.heartbeat_throttle)
-        .default_heartbeat_throttle_interval(tuning.heartbeat_throttle)
-        .maybe_max_worker_activities_per_second(tuning.activities_per_second.map(f64::from))
-        .build()
 }
 
 /// Lets one instance be registered more than once: for its names, and in the worker's options.

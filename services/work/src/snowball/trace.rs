@@ -22,6 +22,13 @@ pub fn unsampled<R>(call: impl FnOnce() -> R) -> R {
     call()
 }
 
+/// The current context, unsampled: for a future whose calls appear in no trace.
+#[must_use]
+pub fn unsampled_context() -> Context {
+    let context = Context::current();
+    without_sampling(&context).unwrap_or(context)
+}
+
 /// The same context, unsampled; `None` when it is in no trace, or unsampled already.
 fn without_sampling(context: &Context) -> Option<Context> {
     let span = context.span();
