@@ -1,22 +1,30 @@
-//! The work service: workloads that grow, so that stopping them can be tried.
+//! The work service: workloads that grow, so that stopping them can be tried, and workloads that do something.
 //!
 //! | module | concern |
 //! | --- | --- |
 //! | [`snowball`] | trees of workflows under one WorkloadId: rpcs, workflows, activities |
 //! | [`source`] | the gate of a workload: Quiesce and Resume, and what spawners ask before they spawn |
+//! | [`batch_processing`] | the same work for each of the numbers 1 to n, as a tree of workflows |
 //! | [`deadline`] | the caller's deadline |
-//! | [`visibility`] | bare Temporal calls (no spans) that both need |
+//! | [`visibility`], [`page`] | bare Temporal calls (no spans), page tokens of lists |
 //!
-//! All of it lives on one task queue of the main namespace. State is in Temporal only: any replica answers any call.
+//! Snowballs and gates live on the service's own task queue of the main namespace, the others each on the one that is named in
+//! them. State is in Temporal only: any replica answers any call.
 
+pub mod batch_processing;
 pub mod deadline;
+pub mod page;
 pub mod snowball;
 pub mod source;
 pub mod visibility;
 
-use quell_api::work::v1::{snowball_service_server::SnowballServiceServer, source_service_server::SourceServiceServer};
+use quell_api::work::v1::{
+    batch_processing_service_server::BatchProcessingServiceServer, snowball_service_server::SnowballServiceServer,
+    source_service_server::SourceServiceServer,
+};
 use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
 
+use batch_processing::{BatchProcessingActivities, BatchProcessingApi, BatchProcessingWorkflow};
 use snowball::{CancelableWorkflow, ChildWorkflow, SnowballActivities, SnowballApi};
 use source::{Gate, Gates, SourceActivities, SourceApi};
 
@@ -37,14 +45,18 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     let gates = Gates::new(mesh.main.clone());
     let grpc = GrpcServices::new(quell_api::FILE_DESCRIPTOR_SET)
         .add(SnowballServiceServer::new(SnowballApi::new(&mesh)))
-        .add(SourceServiceServer::new(SourceApi::new(&mesh, gates.clone())));
+        .add(SourceServiceServer::new(SourceApi::new(&mesh, gates.clone())))
+        .add(BatchProcessingServiceServer::new(BatchProcessingApi::new(&mesh)));
     let registry = Registry::new()
         .queue(queue.clone(), Home::Main, tuning())
         .workflow::<CancelableWorkflow>(&queue)
         .workflow::<ChildWorkflow>(&queue)
         .workflow::<Gate>(&queue)
         .activities(&queue, SnowballActivities)
-        .activities(&queue, SourceActivities::new(gates));
+        .activities(&queue, SourceActivities::new(gates))
+        .queue(batch_processing::QUEUE, Home::Main, batch_processing_tuning())
+        .workflow::<BatchProcessingWorkflow>(batch_processing::QUEUE)
+        .activities(batch_processing::QUEUE, BatchProcessingActivities);
     Ok(Service { grpc, registry })
 }
 
@@ -55,6 +67,20 @@ fn tuning() -> QueueTuning {
         workflow_tasks: 300,
         workflow_pollers: 20,
         local_activities: 200,
+        cached_workflows: 4_000,
+        ..QueueTuning::default()
+    }
+}
+
+/// The document's 100 activities and 50 workflow tasks at once. A leaf's activities come back with the task that asked for them,
+/// ten of them by default, and the whole tree of some thousand nodes stays in the cache.
+fn batch_processing_tuning() -> QueueTuning {
+    QueueTuning {
+        activities: 100,
+        workflow_tasks: 50,
+        workflow_pollers: 20,
+        activity_pollers: 10,
+        eager_activities: 10,
         cached_workflows: 4_000,
         ..QueueTuning::default()
     }

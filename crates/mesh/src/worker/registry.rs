@@ -40,6 +40,11 @@ pub struct QueueTuning {
     /// Polls for workflow tasks at once (default 5), half of them for workflows that are not in memory: a poll takes one task,
     /// so the first tasks of new workflows come no faster than those polls go round.
     pub workflow_pollers: usize,
+    /// Polls for activities at once (default 5).
+    pub activity_pollers: usize,
+    /// Activities of one workflow task that may come back with its completion, without a poll, when they are of this queue
+    /// (default 3, the SDK's own).
+    pub eager_activities: usize,
     /// Workflows kept in memory between tasks (default 1000); a larger one replays less.
     pub cached_workflows: usize,
     /// Longest pause between two heartbeats that reach the server (default 500 ms). The SDK's own is 0.8 of the heartbeat
@@ -56,6 +61,8 @@ impl Default for QueueTuning {
             local_activities: 100,
             workflow_tasks: 100,
             workflow_pollers: 5,
+            activity_pollers: 5,
+            eager_activities: 3,
             cached_workflows: 1000,
             heartbeat_throttle: Duration::from_millis(500),
             activities_per_second: None,
@@ -279,6 +286,8 @@ fn options(queue: &str, tuning: &QueueTuning) -> WorkerOptions {
         .tuner(slots)
         .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(tuning.workflow_pollers.max(2)))
         .nonsticky_to_sticky_poll_ratio(0.5)
+        .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(tuning.activity_pollers.max(1)))
+        .max_eager_activity_reservations_per_workflow_task(tuning.eager_activities)
         .max_cached_workflows(tuning.cached_workflows)
         .max_heartbeat_throttle_interval(tuning.heartbeat_throttle)
         .default_heartbeat_throttle_interval(tuning.heartbeat_throttle)
