@@ -5,6 +5,7 @@
 //! | [`snowball`] | trees of workflows under one WorkloadId: rpcs, workflows, activities |
 //! | [`source`] | the gate of a workload: Quiesce and Resume, and what spawners ask before they spawn |
 //! | [`batch_processing`] | the same work for each of the numbers 1 to n, as a tree of workflows |
+//! | [`order`] | orders: a saga with its ledger |
 //! | [`deadline`] | the caller's deadline |
 //! | [`visibility`], [`page`] | bare Temporal calls (no spans), page tokens of lists |
 //!
@@ -13,18 +14,20 @@
 
 pub mod batch_processing;
 pub mod deadline;
+pub mod order;
 pub mod page;
 pub mod snowball;
 pub mod source;
 pub mod visibility;
 
 use quell_api::work::v1::{
-    batch_processing_service_server::BatchProcessingServiceServer, snowball_service_server::SnowballServiceServer,
-    source_service_server::SourceServiceServer,
+    batch_processing_service_server::BatchProcessingServiceServer, order_service_server::OrderServiceServer,
+    snowball_service_server::SnowballServiceServer, source_service_server::SourceServiceServer,
 };
 use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
 
 use batch_processing::{BatchProcessingActivities, BatchProcessingApi, BatchProcessingWorkflow};
+use order::{Ledger, OrderActivities, OrderApi, OrderWorkflow};
 use snowball::{CancelableWorkflow, ChildWorkflow, SnowballActivities, SnowballApi};
 use source::{Gate, Gates, SourceActivities, SourceApi};
 
@@ -43,10 +46,12 @@ pub const INFO: ServiceInfo = ServiceInfo {
 pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     let queue = mesh.main.task_queue().to_owned();
     let gates = Gates::new(mesh.main.clone());
+    let ledger = Ledger::new(mesh.settings.orders.ledger_url.clone());
     let grpc = GrpcServices::new(quell_api::FILE_DESCRIPTOR_SET)
         .add(SnowballServiceServer::new(SnowballApi::new(&mesh)))
         .add(SourceServiceServer::new(SourceApi::new(&mesh, gates.clone())))
-        .add(BatchProcessingServiceServer::new(BatchProcessingApi::new(&mesh)));
+        .add(BatchProcessingServiceServer::new(BatchProcessingApi::new(&mesh)))
+        .add(OrderServiceServer::new(OrderApi::new(&mesh, ledger.clone())));
     let registry = Registry::new()
         .queue(queue.clone(), Home::Main, tuning())
         .workflow::<CancelableWorkflow>(&queue)
@@ -56,7 +61,10 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
         .activities(&queue, SourceActivities::new(gates))
         .queue(batch_processing::QUEUE, Home::Main, batch_processing_tuning())
         .workflow::<BatchProcessingWorkflow>(batch_processing::QUEUE)
-        .activities(batch_processing::QUEUE, BatchProcessingActivities);
+        .activities(batch_processing::QUEUE, BatchProcessingActivities)
+        .queue(order::QUEUE, Home::Main, QueueTuning::default())
+        .workflow::<OrderWorkflow>(order::QUEUE)
+        .activities(order::QUEUE, OrderActivities::new(ledger));
     Ok(Service { grpc, registry })
 }
 
@@ -78,7 +86,7 @@ fn batch_processing_tuning() -> QueueTuning {
     QueueTuning {
         activities: 100,
         workflow_tasks: 50,
-        workflow_pollers: 20,
+        workflow_pollers: 10,
         activity_pollers: 10,
         eager_activities: 10,
         cached_workflows: 4_000,

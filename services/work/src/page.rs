@@ -26,7 +26,6 @@ impl Pages {
         URL_SAFE_NO_PAD.encode([&self.sum(token), token].concat())
     }
 
-
     /// Temporal's token for the caller's; empty for the first page.
     ///
     /// # Errors
@@ -56,11 +55,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PAGES: Pages = Pages { rpc: "ListThings", list: "things" };
+    const PAGES: Pages = Pages {
+        rpc: "ListThings",
+        list: "things",
+    };
 
     #[test]
     fn a_token_of_another_list_is_refused() {
-        let other = Pages { list: "others", ..PAGES };
+        let other = Pages {
+            list: "others",
+            ..PAGES
+        };
         assert!(PAGES.open(&other.seal(b"x")).is_err());
     }
 

@@ -58,8 +58,16 @@ impl SquareArgs {
 
 pub(super) async fn run(ui: Ui, addresses: &Addresses, args: SquareArgs) -> Result<u8, Failure> {
     // A zero would mean the default; whoever writes it means something else.
-    if [args.numbers, args.batch_size.map(u64::from), args.max_children.map(u64::from)].contains(&Some(0)) {
-        return Err(Failure::Usage("N, BATCH_SIZE and MAX_CHILDREN must be at least 1".to_owned()));
+    if [
+        args.numbers,
+        args.batch_size.map(u64::from),
+        args.max_children.map(u64::from),
+    ]
+    .contains(&Some(0))
+    {
+        return Err(Failure::Usage(
+            "N, BATCH_SIZE and MAX_CHILDREN must be at least 1".to_owned(),
+        ));
     }
     let mut client = addresses.batch_processings().await?;
     let began = Instant::now();
@@ -101,7 +109,11 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: SquareArgs) -> Resu
     for line in report(&spec, result) {
         ui.line(line);
     }
-    ui.line(format!("{} workflows in {}", result.workflows, human_duration(began.elapsed())));
+    ui.line(format!(
+        "{} workflows in {}",
+        result.workflows,
+        human_duration(began.elapsed())
+    ));
     ui.result(&result_json(&processing, result, began.elapsed()));
     Ok(exit::OK)
 }
@@ -128,7 +140,11 @@ fn completed(processing: &BatchProcessing) -> u64 {
 fn report(spec: &BatchProcessingSpec, result: &BatchProcessingResult) -> Vec<String> {
     let rule = "=".repeat(70);
     let list = |numbers: &[String]| format!("[{}]", numbers.join(", "));
-    let results = if spec.activity == "square_number" { "squares" } else { "results" };
+    let results = if spec.activity == "square_number" {
+        "squares"
+    } else {
+        "results"
+    };
     vec![
         rule.clone(),
         "BATCH PROCESSING COMPLETE".to_owned(),

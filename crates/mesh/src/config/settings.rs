@@ -33,6 +33,8 @@ pub struct Settings {
     pub workload_id: String,
     /// Limits of a cancellation.
     pub cancel: CancelSettings,
+    /// Orders.
+    pub orders: OrderSettings,
     /// Receipts.
     pub receipt: ReceiptSettings,
 }
@@ -169,6 +171,15 @@ pub struct CancelSettings {
     pub confirm_poll: Duration,
 }
 
+/// Orders.
+#[derive(Debug, Clone)]
+pub struct OrderSettings {
+    /// Database of the ledger; none for a file on this machine.
+    pub ledger_url: Option<SecretString>,
+    /// Whether failures on demand are allowed, for tests (default false).
+    pub faults: bool,
+}
+
 /// Receipts.
 #[derive(Debug, Clone)]
 pub struct ReceiptSettings {
@@ -274,6 +285,10 @@ impl Settings {
                 concurrency: flat.cancel_concurrency.0,
                 confirm_timeout: flat.cancel_confirm_timeout.0,
                 confirm_poll: flat.cancel_confirm_poll.0,
+            },
+            orders: OrderSettings {
+                ledger_url: flat.orders_ledger_url,
+                faults: flat.orders_faults,
             },
             receipt: ReceiptSettings {
                 signing_key: flat.receipt_signing_key,

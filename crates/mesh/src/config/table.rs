@@ -173,6 +173,12 @@ settings! {
     /// Longest pause between two looks while confirming.
     cancel_confirm_poll: Seconds = "cancel.confirm_poll_s", "CONFIRM_POLL_SECONDS", "5";
 
+    /// Database of the orders' ledger: a URL of SQLite (sqlite:///folder/file) or PostgreSQL (postgres://user:password@host/database), shared by
+    /// all replicas of the work service. Its tables are made if missing. None: the file /tmp/quell-orders.db, for one machine.
+    orders_ledger_url: Option<SecretString> = "orders.ledger_url", "QUELL_ORDERS_LEDGER_URL", "";
+    /// Whether orders may be placed with failures on demand. For tests only.
+    orders_faults: bool = "orders.faults", "QUELL_ORDERS_FAULTS", "false";
+
     /// Private Ed25519 key that the canceler signs receipts with, as `openssl genpkey -algorithm ed25519` writes it. The same on all
     /// replicas. None: receipts are not signed.
     receipt_signing_key: Option<SigningKey> = "receipt.signing_key", "QUELL_RECEIPT_SIGNING_KEY", "";

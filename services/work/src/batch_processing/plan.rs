@@ -110,7 +110,13 @@ mod tests {
     #[test]
     fn the_documents_trees() {
         assert_eq!(plan(50, 10, 5), Plan { workflows: 6, depth: 1 });
-        assert_eq!(plan(2_000, 10, 5), Plan { workflows: 656, depth: 4 });
+        assert_eq!(
+            plan(2_000, 10, 5),
+            Plan {
+                workflows: 656,
+                depth: 4
+            }
+        );
         assert_eq!(plan(10, 10, 5), Plan { workflows: 1, depth: 0 });
         assert_eq!(plan(1_000, 10, 10), built(1_000, 10, 10));
     }

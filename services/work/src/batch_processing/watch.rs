@@ -156,7 +156,10 @@ pub fn watch(main: NamespaceClient, root: Execution, interval: Duration, told: C
     let (client, id, run) = (main.clone(), root.workflow_id.clone(), root.run_id.clone());
     let ended = async move {
         if let Ok(handle) = handle(&client, &id, &run).await
-            && let Err(error) = handle.get_result(only_this_run()).await.map_or_else(words, |_| Ok(String::new()))
+            && let Err(error) = handle
+                .get_result(only_this_run())
+                .await
+                .map_or_else(words, |_| Ok(String::new()))
         {
             // The looks go on, and meet the same trouble if it lasts.
             tracing::debug!(processing_id = id, %error, "the end of a processing cannot be waited for");

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ApplicationFailure, ChildWorkflowOptions, ParentClosePolicy, StartChildWorkflowExecutionFailedCause, TimerOptions,
-    WorkflowCancellationToken, WorkflowContext, WorkflowResult, WorkflowTermination,
+    ActivityOptions, ApplicationFailure, ChildWorkflowOptions, ParentClosePolicy,
+    StartChildWorkflowExecutionFailedCause, TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowResult,
+    WorkflowTermination,
     error::ChildWorkflowStartError,
     workflows::{join_all, select},
 };
