@@ -11,7 +11,7 @@ use quell_api::{
     },
 };
 use quell_mesh::{Error, Mesh, NamespaceClient, Reason, Settings, Shutdown};
-use temporalio_client::{WorkflowGetResultOptions, WorkflowSignalOptions};
+use temporalio_client::{WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowSignalOptions};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -159,7 +159,8 @@ impl OrderService for OrderApi {
                 "the order has ended already, or is on its way",
             )
         };
-        if !view::describe(&self.main, &order_id).await?.open {
+        let execution = view::describe(&self.main, &order_id).await?;
+        if !execution.open {
             return Err(ended().into());
         }
         let reason = if reason.trim().is_empty() {
@@ -180,6 +181,15 @@ impl OrderService for OrderApi {
             // It was open a moment ago.
             Err(Error::NotFound { .. }) => return Err(ended().into()),
             Err(error) => return Err(error.into()),
+        }
+        if view::is_delayed(&execution) {
+            // The server keeps a signal until the delay is over; a cancel request ends the delay. It meets the signal there, whose
+            // reason came first.
+            let options = WorkflowCancelOptions::builder().reason(reason.clone()).build();
+            match handle.cancel(options).await.map_err(Error::from) {
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         tracing::info!(order_id, reason, "order asked to stop");
         Ok(Response::new(CancelOrderResponse {}))

@@ -5,8 +5,8 @@ use std::{cell::Cell, time::Duration};
 use futures::pin_mut;
 use temporalio_common::{ActivityDefinition, MemoValue, RetryPolicy, error::IncomingError};
 use temporalio_sdk::{
-    ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken,
-    WorkflowContext, workflows::select,
+    ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken, WorkflowContext,
+    workflows::select,
 };
 
 use super::{

@@ -27,6 +27,15 @@ pub async fn describe(main: &NamespaceClient, order_id: &str) -> Result<Executio
         .ok_or_else(|| Error::not_found("order", order_id))
 }
 
+/// Whether an order has a start delay and has not begun, as far as its memo tells.
+#[must_use]
+pub fn is_delayed(execution: &Execution) -> bool {
+    let delayed = execution
+        .memo::<OrderRequest>(MEMO_REQUEST)
+        .is_some_and(|request| request.start_delay_ms > 0);
+    delayed && execution.memo::<OrderState>(MEMO_STATE).is_none()
+}
+
 /// An order.
 #[must_use]
 pub fn order(execution: Execution) -> Order {

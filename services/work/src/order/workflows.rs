@@ -46,13 +46,15 @@ impl OrderWorkflow {
             let timeout = TimerOptions::builder(Duration::from_millis(input.request.timeout_ms));
             let timer = ctx.timer(timeout.cancellation_token(own).build());
             pin_mut!(timer);
+            // A cancel request comes first: it ends the wait for the signal, too.
             let stopped = select! {
-                _ = ctx.wait_condition(|state| state.state.cancel.requested).fuse() => Stop::Signal,
                 reason = ctx.cancelled().fuse() => {
-                    let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or_else(|| REQUESTED.to_owned());
-                    ctx.state_mut(|state| { state.state.cancel.request(reason); });
+                    let reason = reason.filter(|reason| !reason.is_empty());
+                    let reason = reason.unwrap_or_else(|| REQUESTED.to_owned());
+                    ctx.state_mut(|order| { order.state.cancel.request(reason); });
                     Stop::Request
                 }
+                _ = ctx.wait_condition(|order| order.state.cancel.requested).fuse() => Stop::Signal,
                 _ = timer => Stop::Timeout,
             };
             saga.stop(stopped);
