@@ -50,7 +50,7 @@ fn workflows(numbers: u64, batch_size: u32, max_children: u32, known: &mut BTree
     let mut total = 1_u64;
     let full = workflows(size, batch_size, max_children, known);
     total = total.saturating_add(full.saturating_mul(numbers / size));
-    if numbers % size > 0 {
+    if !numbers.is_multiple_of(size) {
         total = total.saturating_add(workflows(numbers % size, batch_size, max_children, known));
     }
     known.insert(numbers, total);

@@ -101,7 +101,7 @@ impl<'a> Saga<'a> {
             self.set(step, StepState::Running, None);
             self.publish();
             match self.forward(step).await {
-                Ok(done) => self.set(step, StepState::Done, Some(done.reference)),
+                Ok(done) => self.set(step, StepState::Done, Some(&done.reference)),
                 Err(error) => {
                     self.set(step, StepState::Failed, None);
                     why = Some(if self.stop.is_cancelled() {
@@ -267,12 +267,12 @@ impl<'a> Saga<'a> {
         self.ctx.state_mut(|order| change(&mut order.state));
     }
 
-    fn set(&self, action: Action, to: StepState, reference: Option<String>) {
+    fn set(&self, action: Action, to: StepState, reference: Option<&str>) {
         self.change(|state| {
             for step in state.steps.iter_mut().filter(|step| step.action == action) {
                 step.state = to;
-                if let Some(reference) = &reference {
-                    step.reference.clone_from(reference);
+                if let Some(reference) = reference {
+                    reference.clone_into(&mut step.reference);
                 }
             }
         });
