@@ -3,6 +3,8 @@
 
 mod batch;
 mod canceler;
+mod order;
+mod processing;
 mod work;
 
 use crate::{
@@ -73,6 +75,8 @@ fn table(mark: &str) -> Table {
     let mut table = Table::default();
     work::snowballs(&mut table, mark);
     work::sources(&mut table, mark);
+    processing::batch_processings(&mut table, mark);
+    order::orders(&mut table, mark);
     canceler::cancellations(&mut table, mark);
     batch::operations(&mut table, mark);
     table
@@ -206,6 +210,7 @@ async fn every_bad_field_is_named_at_once_and_nothing_is_started() {
     let started = [
         ("main", format!("snowball-{mark}")),
         ("main", format!("quell/gate/{mark}")),
+        ("main", format!("order-{mark}")),
         ("canceler", format!("quell/cancellation/{mark}")),
     ];
     for (namespace, id) in started {
