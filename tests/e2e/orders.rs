@@ -223,8 +223,10 @@ pub(crate) async fn held(mesh: &Mesh, namespace: &str, order_id: &str, action: O
         let shown = mesh.temporal_in(namespace, &describe).await.ok();
         let pending = &json(&shown)["pendingActivities"];
         let held = pending.as_array().is_some_and(|all| {
-            all.iter()
-                .any(|one| one["activityType"]["name"] == name.as_str() && one["heartbeatDetails"].is_object())
+            all.iter().any(|one| {
+                one["activityType"]["name"] == name.as_str()
+                    && one["heartbeatDetails"].to_string().contains("held on demand")
+            })
         });
         when(held, || pending.to_string())
     })
