@@ -8,6 +8,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "quell/work/v1/probe.proto",
         "quell/work/v1/snowball.proto",
         "quell/work/v1/source.proto",
+        "quell/work/v1/batch_processing.proto",
+        "quell/work/v1/order.proto",
         "quell/canceler/v1/cancellation.proto",
         "quell/batch/v1/batch_operation.proto",
     ]

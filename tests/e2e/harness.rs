@@ -20,7 +20,10 @@ use nix::unistd::Pid;
 use quell_api::{
     batch::v1::batch_operation_service_client::BatchOperationServiceClient,
     canceler::v1::cancellation_service_client::CancellationServiceClient,
-    work::v1::{snowball_service_client::SnowballServiceClient, source_service_client::SourceServiceClient},
+    work::v1::{
+        batch_processing_service_client::BatchProcessingServiceClient, order_service_client::OrderServiceClient,
+        snowball_service_client::SnowballServiceClient, source_service_client::SourceServiceClient,
+    },
 };
 use quell_cli::{
     dev::{DevMesh, JaegerWish, Part, ServiceBinaries, find_binaries, health},
@@ -232,6 +235,16 @@ impl Shared {
         SourceServiceClient::new(channel(&self.address(Part::Work)))
     }
 
+    /// Client of the shared work service's batch processings.
+    pub(crate) fn batch_processings(&self) -> BatchProcessingServiceClient<Channel> {
+        BatchProcessingServiceClient::new(channel(&self.address(Part::Work)))
+    }
+
+    /// Client of the shared work service's orders.
+    pub(crate) fn orders(&self) -> OrderServiceClient<Channel> {
+        OrderServiceClient::new(channel(&self.address(Part::Work)))
+    }
+
     /// Client of the shared canceler service.
     pub(crate) fn cancellations(&self) -> CancellationServiceClient<Channel> {
         CancellationServiceClient::new(channel(&self.address(Part::Canceler)))
@@ -264,6 +277,11 @@ impl Shared {
             ("QUELL_CANCELER_ADDRESS", self.address(Part::Canceler)),
             ("QUELL_BATCH_ADDRESS", self.address(Part::Batch)),
             ("QUELL_PAYLOAD_URL", self.dev.payload_url().to_owned()),
+            // The shared services' own: whoever works on an order of main must know what was done for it.
+            (
+                "QUELL_ORDERS_LEDGER_URL",
+                format!("sqlite://{}", self.dev.folder().join("orders.db").display()),
+            ),
             ("QUELL_DRAIN_TIMEOUT_SECONDS", "10".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -11,6 +11,9 @@
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`], [`tokens`] | caps, deadlines, exclusions; tokens, what is protected, one at a time |
+//! | [`guards`] | caps, deadlines, exclusions |
+//! | [`batch_processing`] | the tree that squares numbers: results, joining, other work, a killed worker |
+//! | [`orders`], [`orders_killed`] | orders against their ledger: each failure at each step, cancels, killed workers |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
 //! | [`scope`], [`schedules`] | descendants, suspects; schedules |
@@ -31,6 +34,7 @@
 mod adjust;
 mod alone;
 mod bad_input;
+mod batch_processing;
 mod bench;
 mod cancel;
 mod chaos;
@@ -46,6 +50,8 @@ mod harness;
 mod killed;
 mod main_job;
 mod one_namespace;
+mod orders;
+mod orders_killed;
 mod outside;
 mod payloads;
 mod poll;

@@ -78,6 +78,14 @@ impl Shared {
         program(&self.temporal_cli, &[args, &tail].concat()).await
     }
 
+    /// Makes a namespace, for a work service of the test's own: the queues of batch processings and orders have fixed names, so only
+    /// in a namespace of its own is it alone on them.
+    pub(crate) async fn create_namespace(&self, namespace: &str) {
+        self.temporal_in(namespace, &["operator", "namespace", "create"])
+            .await
+            .ok();
+    }
+
     /// Executions of the main namespace that match, counted by `temporal workflow count`.
     pub(crate) async fn count(&self, query: &str) -> i64 {
         let answer = json(

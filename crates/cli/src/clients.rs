@@ -4,6 +4,8 @@ use crate::dev::{DevMesh, Part, innermost};
 use crate::exit::Failure;
 use quell_api::canceler::v1::cancellation_service_client::CancellationServiceClient;
 use quell_api::work::v1::probe_service_client::ProbeServiceClient;
+use quell_api::work::v1::batch_processing_service_client::BatchProcessingServiceClient;
+use quell_api::work::v1::order_service_client::OrderServiceClient;
 use quell_api::work::v1::snowball_service_client::SnowballServiceClient;
 use quell_api::work::v1::source_service_client::SourceServiceClient;
 use std::time::Duration;
@@ -73,6 +75,22 @@ impl Addresses {
     /// [`Failure::Unreachable`].
     pub async fn probes(&self) -> Result<Probes, Failure> {
         Ok(Probes::new(connect("work", &self.work).await?))
+    }
+
+    /// Batch processings.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn batch_processings(&self) -> Result<BatchProcessingServiceClient<Channel>, Failure> {
+        Ok(BatchProcessingServiceClient::new(connect("work", &self.work).await?))
+    }
+
+    /// Orders.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn orders(&self) -> Result<OrderServiceClient<Channel>, Failure> {
+        Ok(OrderServiceClient::new(connect("work", &self.work).await?))
     }
 
     /// Sources: what can be told to stop spawning.

@@ -32,6 +32,8 @@ pub struct Execution {
     pub open: bool,
     /// Start of the run.
     pub start_time: Option<prost_types::Timestamp>,
+    /// End of the run; none while it is open.
+    pub close_time: Option<prost_types::Timestamp>,
     /// When the server will time it out; only from Describe, and only when it has such a limit.
     pub expires_at: Option<prost_types::Timestamp>,
     /// Its WorkloadId; empty when it has none.
@@ -59,10 +61,8 @@ impl Execution {
                 status,
                 WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
             ),
-            start_time: info.start_time.map(|at| prost_types::Timestamp {
-                seconds: at.seconds,
-                nanos: at.nanos,
-            }),
+            start_time: info.start_time.map(|at| timestamp(at.seconds, at.nanos)),
+            close_time: info.close_time.map(|at| timestamp(at.seconds, at.nanos)),
             expires_at: None,
             workload_id: info
                 .search_attributes
@@ -72,6 +72,11 @@ impl Execution {
             memo: info.memo.map(|memo| memo.fields).unwrap_or_default(),
         }
     }
+}
+
+/// The SDK's protos have a time of their own, whose crate is not ours to name.
+fn timestamp(seconds: i64, nanos: i32) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos }
 }
 
 fn status_name(status: WorkflowExecutionStatus) -> &'static str {
@@ -93,11 +98,20 @@ fn status_name(status: WorkflowExecutionStatus) -> &'static str {
 /// # Errors
 /// Temporal's, translated.
 pub async fn describe(main: &NamespaceClient, workflow_id: &str) -> Result<Option<Execution>, Error> {
+    describe_run(main, workflow_id, "").await
+}
+
+/// One run of a workflow id (the current one when `run_id` is empty), or `None` when Temporal does not know it. Strongly
+/// consistent.
+///
+/// # Errors
+/// Temporal's, translated.
+pub async fn describe_run(main: &NamespaceClient, workflow_id: &str, run_id: &str) -> Result<Option<Execution>, Error> {
     let request = DescribeWorkflowExecutionRequest {
         namespace: main.namespace().to_owned(),
         execution: Some(WorkflowExecution {
             workflow_id: workflow_id.to_owned(),
-            run_id: String::new(),
+            run_id: run_id.to_owned(),
         }),
     };
     let answer = main
@@ -112,10 +126,7 @@ pub async fn describe(main: &NamespaceClient, workflow_id: &str) -> Result<Optio
             execution.expires_at = answer
                 .workflow_extended_info
                 .and_then(|more| more.execution_expiration_time)
-                .map(|at| prost_types::Timestamp {
-                    seconds: at.seconds,
-                    nanos: at.nanos,
-                });
+                .map(|at| timestamp(at.seconds, at.nanos));
             Ok(Some(execution))
         }
         Err(Error::NotFound { .. }) => Ok(None),

@@ -13,6 +13,8 @@ use std::path::Path;
 
 use quell_work::{
     probe::{ProbeRun, ProbeWorkflow},
+    batch_processing::BatchProcessingWorkflow,
+    order::OrderWorkflow,
     snowball::{CancelableWorkflow, ChildWorkflow},
     source::Gate,
 };
@@ -30,6 +32,10 @@ fn replayer() -> WorkflowReplayer {
         .register_workflow::<ProbeRun>()
         .unwrap()
         .register_workflow::<ProbeWorkflow>()
+        .unwrap()
+        .register_workflow::<BatchProcessingWorkflow>()
+        .unwrap()
+        .register_workflow::<OrderWorkflow>()
         .unwrap();
     WorkflowReplayer::new(options.build()).unwrap()
 }
@@ -54,7 +60,7 @@ fn histories() -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_recorded_history_replays() {
     let histories = histories();
-    assert!(histories.len() >= 6, "{}", histories.len());
+    assert!(histories.len() >= 15, "{}", histories.len());
     for (name, json) in histories {
         let history = WorkflowHistory::from_json(json.as_bytes()).unwrap();
         let replayed = replayer().replay_workflow(history).await;
@@ -73,4 +79,19 @@ async fn a_changed_history_does_not_replay() {
     assert_ne!(changed, json);
     let history = WorkflowHistory::from_json(changed.as_bytes()).unwrap();
     assert!(replayer().replay_workflow(history).await.is_err());
+}
+
+/// The same for the other workloads: a chunk of another size, and a step of another type.
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_histories_of_batches_and_orders_do_not_replay() {
+    for (name, from, to) in [
+        ("batch-root", "b10-c5-c0\"", "b10-c5-c9\""),
+        ("order-completed", "reserve_inventory", "refund_payment"),
+    ] {
+        let (_, json) = histories().into_iter().find(|(found, _)| found == name).unwrap();
+        let changed = json.replace(from, to);
+        assert_ne!(changed, json, "{name}");
+        let history = WorkflowHistory::from_json(changed.as_bytes()).unwrap();
+        assert!(replayer().replay_workflow(history).await.is_err(), "{name}");
+    }
 }

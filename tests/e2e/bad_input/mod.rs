@@ -3,6 +3,8 @@
 
 mod batch;
 mod canceler;
+mod order;
+mod processing;
 mod work;
 
 use crate::{
@@ -74,6 +76,8 @@ fn table(mark: &str) -> Table {
     work::snowballs(&mut table, mark);
     work::sources(&mut table, mark);
     work::probes(&mut table, mark);
+    processing::batch_processings(&mut table, mark);
+    order::orders(&mut table, mark);
     canceler::cancellations(&mut table, mark);
     batch::operations(&mut table, mark);
     table
@@ -208,6 +212,7 @@ async fn every_bad_field_is_named_at_once_and_nothing_is_started() {
         ("main", format!("snowball-{mark}")),
         ("main", format!("probe-{mark}")),
         ("main", format!("quell/gate/{mark}")),
+        ("main", format!("order-{mark}")),
         ("canceler", format!("quell/cancellation/{mark}")),
     ];
     for (namespace, id) in started {

@@ -8,9 +8,11 @@ mod dev;
 mod doctor;
 mod failures;
 mod grow;
+mod order;
 mod receipt;
 mod simulate;
 mod snowball;
+mod square;
 mod stop;
 mod target;
 mod tools;
@@ -58,6 +60,11 @@ enum Command {
     /// Workloads that grow, so that stopping them can be tried.
     #[command(subcommand)]
     Snowball(snowball::SnowballCommand),
+    /// Orders: a saga whose steps are undone, exactly once, when it does not come through.
+    #[command(subcommand)]
+    Order(order::OrderCommand),
+    /// Squares the numbers 1 to N by a tree of workflows, and prints their sum. Ctrl-C leaves it running.
+    Square(square::SquareArgs),
     /// Shows what a cancellation would stop; changes nothing.
     Preview(cancellation::PreviewArgs),
     /// Cancels a workload and watches it until it is done. Ctrl-C leaves the cancellation running.
@@ -99,6 +106,8 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Doctor(args) => Box::pin(doctor::run(ui, args)).await,
         Command::Tools(args) => tools::run(ui, args).await,
         Command::Snowball(command) => snowball::run(ui, &addresses, command).await,
+        Command::Order(command) => order::run(ui, &addresses, command).await,
+        Command::Square(args) => square::run(ui, &addresses, args).await,
         Command::Preview(args) => cancellation::preview(ui, &addresses, args).await,
         Command::Stop(args) => stop::run(ui, &addresses, args).await,
         Command::Watch(args) => watch::run(ui, &addresses, args).await,

@@ -108,6 +108,47 @@ fn a_bench_has_bounds_and_takes_lists() {
 }
 
 #[test]
+fn a_square_takes_the_documents_arguments() {
+    for line in [
+        "square",
+        "square 50",
+        "square 100 20",
+        "square 1000 10 10 --json",
+        "square 9 --activity cube",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    let kind = |line| parse(line).unwrap_err().kind();
+    assert_eq!(kind("square many"), ErrorKind::ValueValidation);
+    assert_eq!(kind("square -5"), ErrorKind::UnknownArgument);
+    assert_eq!(kind("square 9 --activity-queue q"), ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
+fn an_order_needs_payment_items_and_address() {
+    let what = "--payment tok --amount 100 --item book=2 --item pen --address here";
+    assert!(parse(&format!("order place {what} --id 1 --wait --start-delay 5s")).is_ok());
+    assert!(parse(&format!("order schedule {what} --id 1 --every 1h")).is_ok());
+    for line in [
+        "order get x",
+        "order cancel x --reason r",
+        "order list --prefix x-",
+        "order unschedule x",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    let kind = |line: &str| parse(line).unwrap_err().kind();
+    assert_eq!(
+        kind("order place --payment tok --amount 100"),
+        ErrorKind::MissingRequiredArgument
+    );
+    assert_eq!(
+        kind(&format!("order schedule {what} --id 1")),
+        ErrorKind::MissingRequiredArgument
+    );
+}
+
+#[test]
 fn durations_are_written_as_people_write_them() {
     let seconds = |text| parse_duration(text).map(|duration| duration.seconds);
     assert_eq!(seconds("90s"), Ok(90));

@@ -52,6 +52,10 @@ impl Launch {
             ("QUELL_CANCELER_ADDRESS", http(ports.canceler)),
             ("QUELL_BATCH_ADDRESS", http(ports.batch)),
             ("QUELL_PAYLOAD_URL", wiring.payload_url.to_owned()),
+            (
+                "QUELL_ORDERS_LEDGER_URL",
+                format!("sqlite://{}", wiring.folder.join("orders.db").display()),
+            ),
             ("QUELL_DRAIN_TIMEOUT_SECONDS", DRAIN_SECONDS.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

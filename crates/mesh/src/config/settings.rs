@@ -36,6 +36,8 @@ pub struct Settings {
     pub probe_task_queue: String,
     /// Limits of a cancellation.
     pub cancel: CancelSettings,
+    /// Orders.
+    pub orders: OrderSettings,
     /// Receipts.
     pub receipt: ReceiptSettings,
 }
@@ -203,6 +205,15 @@ pub struct CancelSettings {
     pub protected_queues: Vec<String>,
 }
 
+/// Orders.
+#[derive(Debug, Clone)]
+pub struct OrderSettings {
+    /// Database of the ledger; none for a file on this machine.
+    pub ledger_url: Option<SecretString>,
+    /// Whether failures on demand are allowed, for tests (default false).
+    pub faults: bool,
+}
+
 /// Receipts.
 #[derive(Debug, Clone)]
 pub struct ReceiptSettings {
@@ -323,6 +334,10 @@ impl Settings {
                 protected_types: flat.cancel_protected_types,
                 protected_workloads: flat.cancel_protected_workloads,
                 protected_queues: flat.cancel_protected_queues,
+            },
+            orders: OrderSettings {
+                ledger_url: flat.orders_ledger_url,
+                faults: flat.orders_faults,
             },
             receipt: ReceiptSettings {
                 signing_key: flat.receipt_signing_key,

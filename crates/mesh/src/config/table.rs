@@ -202,6 +202,12 @@ settings! {
     /// Task queues whose workflows no cancellation may be started for: a target that holds one is refused.
     cancel_protected_queues: Vec<String> = "cancel.protected_queues", "QUELL_PROTECTED_QUEUES", "";
 
+    /// Database of the orders' ledger: a URL of SQLite (sqlite:///folder/file) or PostgreSQL (postgres://user:password@host/database), shared by
+    /// all replicas of the work service. Its tables are made if missing. None: the file /tmp/quell-orders.db, for one machine.
+    orders_ledger_url: Option<SecretString> = "orders.ledger_url", "QUELL_ORDERS_LEDGER_URL", "";
+    /// Whether orders may be placed with failures on demand. For tests only.
+    orders_faults: bool = "orders.faults", "QUELL_ORDERS_FAULTS", "false";
+
     /// Private Ed25519 key that the canceler signs receipts with, as `openssl genpkey -algorithm ed25519` writes it. The same on all
     /// replicas. None: receipts are not signed.
     receipt_signing_key: Option<SigningKey> = "receipt.signing_key", "QUELL_RECEIPT_SIGNING_KEY", "";

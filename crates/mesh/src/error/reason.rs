@@ -83,6 +83,8 @@ reasons! {
     PayloadMissing = "PAYLOAD_MISSING";
     /// A stored payload does not have the checksum that its reference names.
     PayloadCorrupt = "PAYLOAD_CORRUPT";
+    /// The database of the orders' ledger cannot be reached or read.
+    LedgerUnavailable = "LEDGER_UNAVAILABLE";
     /// The deadline of the call passed before it was done. What it started may go on.
     DeadlineExceeded = "DEADLINE_EXCEEDED";
     /// The call met a concurrent change and was given up. Try the whole of it again.

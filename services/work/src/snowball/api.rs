@@ -20,17 +20,24 @@ use temporalio_common::{MemoValues, search_attributes::SearchAttributes};
 use tonic::{Request, Response, Status};
 
 use super::{
-    page,
     spec::{self, Checked},
     watch::{self, ROOT_TYPE, Watch},
     workflows::CancelableWorkflow,
 };
-use crate::visibility::{self, WORKLOAD};
+use crate::{
+    page::Pages,
+    visibility::{self, WORKLOAD},
+};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_REASON: &str = "cancelled by request";
+
+const PAGES: Pages = Pages {
+    rpc: "ListSnowballs",
+    list: "snowballs",
+};
 
 /// Memo key of the spec, by which a repeated request is told from another one with the same id.
 const SPEC: &str = "spec";
@@ -185,14 +192,14 @@ impl SnowballService for SnowballApi {
         let ListSnowballsRequest { page_size, page_token } = request.into_inner();
         let mut check = Checker::new();
         let page_size = check.page_size("page_size", page_size);
-        let token = page::open(&page_token);
-        if token.is_err() {
-            check.reject("page_token", "is not a next_page_token of ListSnowballs");
-        }
+        let token = PAGES.open(&page_token).unwrap_or_else(|wrong| {
+            check.reject("page_token", wrong);
+            Vec::new()
+        });
         check.finish(()).map_err(Error::InvalidArgument)?;
         // A run that was continued as new is the same snowball as the run after it.
         let query = format!("WorkflowType = \"{ROOT_TYPE}\" AND ExecutionStatus != \"ContinuedAsNew\"");
-        let (rows, next) = match visibility::list(&self.main, query, page_size, token?).await {
+        let (rows, next) = match visibility::list(&self.main, query, page_size, token).await {
             // The query is ours: only the token can be wrong.
             Err(Error::InvalidArgument(_)) if !page_token.is_empty() => {
                 return Err(Error::invalid("page_token", "is not valid any more").into());
@@ -201,7 +208,7 @@ impl SnowballService for SnowballApi {
         };
         Ok(Response::new(ListSnowballsResponse {
             snowballs: rows.into_iter().map(watch::without_counts).collect(),
-            next_page_token: page::seal(&next),
+            next_page_token: PAGES.seal(&next),
         }))
     }
 

@@ -28,7 +28,6 @@
 pub mod activities;
 pub mod api;
 pub mod pace;
-pub mod page;
 pub mod plan;
 pub mod spawner;
 pub mod spec;
