@@ -3,8 +3,9 @@
 use super::{Table, bad_ids, bad_pages, bad_targets};
 use crate::cancel::workload;
 use quell_api::batch::v1::{
-    BatchOperationKind, GetBatchOperationRequest, ListBatchOperationsRequest, StartBatchOperationRequest,
-    StopBatchOperationRequest, batch_operation_service_client::BatchOperationServiceClient,
+    BatchExecution, BatchOperationKind, BatchSignal, DescribeServerRequest, GetBatchOperationRequest,
+    ListBatchOperationsRequest, ListSurvivorsRequest, StartBatchOperationRequest, StopBatchOperationRequest,
+    WatchBatchOperationRequest, batch_operation_service_client::BatchOperationServiceClient,
 };
 
 pub(super) fn operations(table: &mut Table, mark: &str) {
