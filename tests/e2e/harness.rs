@@ -140,6 +140,7 @@ fn quell_binary(binaries: &ServiceBinaries) -> Result<PathBuf, String> {
             .args(["build", "--quiet", "--bin", "quell"])
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
             .stdin(Stdio::null());
+        quell_cli::dev::forget_cargo(&mut build);
         if folder.ends_with("release") {
             build.arg("--release");
         }

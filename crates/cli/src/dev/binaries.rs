@@ -127,7 +127,16 @@ pub fn find_binaries() -> Result<ServiceBinaries, Error> {
     }
 }
 
-/// Variables that cargo sets for the program it runs. Build scripts that watch them would be run again for nothing.
+/// Takes from a command's environment what cargo sets for the program that it runs: build scripts that watch it would be run again,
+/// and whatever depends on them be built anew, for nothing.
+pub fn forget_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_cargos_own) {
+            command.env_remove(name);
+        }
+    }
+}
+
 fn is_cargos_own(name: &str) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
         .iter()
@@ -143,11 +152,7 @@ fn build(cargo: &Path, workspace: &Path, target_dir: &Path, profile: &str) -> Re
         .args(["--message-format", "json-render-diagnostics", "--profile", profile]);
     command.args(Part::SERVICES.iter().flat_map(|service| ["--bin", service.name()]));
     command.arg("--target-dir").arg(target_dir).current_dir(workspace);
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(is_cargos_own) {
-            command.env_remove(name);
-        }
-    }
+    forget_cargo(&mut command);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| Error::Binaries(format!("{} cannot be run: {error}", cargo.display())))?;
     if !output.status.success() {

@@ -15,7 +15,7 @@ mod ready;
 mod services;
 mod temporal;
 
-pub use binaries::{ServiceBinaries, find_binaries};
+pub use binaries::{ServiceBinaries, find_binaries, forget_cargo};
 pub use builder::{DevMeshBuilder, JaegerWish};
 pub use ports::Ports;
 pub(crate) use ready::innermost;
