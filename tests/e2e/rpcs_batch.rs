@@ -70,7 +70,10 @@ async fn a_batch_is_started_once_followed_and_listed() {
     );
     assert_eq!(checked.sample.len(), 10);
     assert!(
-        checked.sample.iter().all(|one| one.workflow_id.starts_with(&id) && !one.run_id.is_empty()),
+        checked
+            .sample
+            .iter()
+            .all(|one| one.workflow_id.starts_with(&id) && !one.run_id.is_empty()),
         "{checked:?}"
     );
     let missing = client
@@ -143,16 +146,11 @@ async fn the_slot_is_one_and_a_running_batch_can_be_stopped() {
     mesh.start_many("Sleeper", &id, 1_500).await;
     mesh.indexed(&id, 1_500).await;
     let started = client.start_batch_operation(terminate(&id)).await.unwrap().into_inner();
-    // The server counts running batches in its index.
     eventually(SOON, "the batch is known to run", async || {
-        let list = client
-            .list_batch_operations(ListBatchOperationsRequest::default())
-            .await;
-        let operations = list.map_err(|status| status.to_string())?.into_inner().operations;
-        when(
-            operations.iter().any(|operation| operation.job_id == started.job_id),
-            || format!("{operations:?}"),
-        )
+        let operation = get(&mesh, &started.job_id).await?;
+        when(operation.state() == BatchOperationState::Running, || {
+            format!("{operation:?}")
+        })
     })
     .await;
 
@@ -162,7 +160,10 @@ async fn the_slot_is_one_and_a_running_batch_can_be_stopped() {
     };
     let second = client.start_batch_operation(hasty).await.unwrap_err();
     let details = details::refused("a second batch", &second, Code::ResourceExhausted);
-    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("BATCH_SLOT_TAKEN"));
+    assert_eq!(
+        details.error_info().map(|info| info.reason.as_str()),
+        Some("BATCH_SLOT_TAKEN")
+    );
     assert!(
         details.retry_info().is_some_and(|info| info.retry_delay.is_some()),
         "{second:?}"
@@ -206,7 +207,11 @@ async fn the_slot_is_one_and_a_running_batch_can_be_stopped() {
             break;
         }
     }
-    assert_eq!(i64::try_from(named.len()).unwrap(), left, "as many as Temporal's own count");
+    assert_eq!(
+        i64::try_from(named.len()).unwrap(),
+        left,
+        "as many as Temporal's own count"
+    );
     assert_eq!(operation.survivors, left);
 
     check_clean(&run_to_end(&mut mesh.cancellations(), spec(workload(&id))).await);
@@ -230,15 +235,24 @@ async fn a_watched_batch_shows_true_progress_and_its_end() {
         looks.push(look.operation.unwrap());
     }
     let last = looks.last().unwrap();
-    assert_eq!((last.state(), last.completed), (BatchOperationState::Completed, 400), "{last:?}");
+    assert_eq!(
+        (last.state(), last.completed),
+        (BatchOperationState::Completed, 400),
+        "{last:?}"
+    );
     assert!(last.close_time.is_some() && last.survivors == 0 && last.survivors_complete);
-    assert!(looks.windows(2).all(|two| two[0].completed <= two[1].completed), "{looks:#?}");
+    assert!(
+        looks.windows(2).all(|two| two[0].completed <= two[1].completed),
+        "{looks:#?}"
+    );
     // The server itself counts pages of 1,000: it would say 0 until the end.
     let midway = looks.iter().filter(|look| (1..400).contains(&look.completed));
     let midway: Vec<_> = midway.collect();
     assert!(!midway.is_empty(), "no progress is shown: {looks:#?}");
     assert!(
-        midway.iter().any(|look| look.rate_per_second > 0.0 && look.eta.is_some() && look.total == 400),
+        midway
+            .iter()
+            .any(|look| look.rate_per_second > 0.0 && look.eta.is_some() && look.total == 400),
         "{midway:#?}"
     );
 }
@@ -246,11 +260,22 @@ async fn a_watched_batch_shows_true_progress_and_its_end() {
 #[tokio::test]
 async fn the_server_is_known() {
     let mesh = mesh().await;
-    let known = mesh.batches().describe_server(DescribeServerRequest {}).await.unwrap().into_inner();
+    let known = mesh
+        .batches()
+        .describe_server(DescribeServerRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert!(known.version.starts_with("1."), "{known:?}");
     assert_eq!(known.kinds.len(), 5);
-    assert!(known.kinds.iter().all(|kind| kind.supported && kind.needs.is_empty()), "{known:?}");
-    assert!(!known.limits.is_empty() && known.limits.iter().all(|limit| limit.assumed), "{known:?}");
+    assert!(
+        known.kinds.iter().all(|kind| kind.supported && kind.needs.is_empty()),
+        "{known:?}"
+    );
+    assert!(
+        !known.limits.is_empty() && known.limits.iter().all(|limit| limit.assumed),
+        "{known:?}"
+    );
 }
 
 #[tokio::test]

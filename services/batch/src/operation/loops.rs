@@ -101,7 +101,9 @@ pub(crate) async fn start_once(
         let matched = match &meter {
             Some((matched, _)) => *matched,
             None => {
-                let matched = guarded(server, wanted.spec).await?;
+                let matched = guarded(server, wanted.spec)
+                    .await
+                    .map_err(|error| name_field(error, "query"))?;
                 meter = Some((matched, Meter::before(server, wanted.spec, matched).await));
                 matched
             }
@@ -166,7 +168,7 @@ pub(crate) async fn start_once(
 /// for ever and keep the slot.
 pub(crate) async fn guarded(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
     let matched = match &spec.selection {
-        Selection::Query(query) => server.count(query).await.map_err(|error| name_field(error, "query"))?,
+        Selection::Query(query) => server.count(query).await?,
         Selection::Executions(list) => i64::try_from(list.len()).unwrap_or(i64::MAX),
     };
     if spec.max_affected > 0 && matched > spec.max_affected {

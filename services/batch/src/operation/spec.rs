@@ -228,12 +228,14 @@ fn reset(check: &mut Checker, given: &pb::BatchReset) -> Reset {
         check.reject("reset.current_run_only", "is for build_id only");
     }
     let mut exclude = Vec::new();
-    for (n, kind) in given.exclude().enumerate() {
-        match kind {
-            pb::ResetExclude::Signal => exclude.push(Exclude::Signal),
-            pb::ResetExclude::Update => exclude.push(Exclude::Update),
-            pb::ResetExclude::Nexus => exclude.push(Exclude::Nexus),
-            pb::ResetExclude::Unspecified => check.reject(&format!("reset.exclude[{n}]"), "is not known"),
+    for (n, kind) in given.exclude.iter().enumerate() {
+        match pb::ResetExclude::try_from(*kind) {
+            Ok(pb::ResetExclude::Signal) => exclude.push(Exclude::Signal),
+            Ok(pb::ResetExclude::Update) => exclude.push(Exclude::Update),
+            Ok(pb::ResetExclude::Nexus) => exclude.push(Exclude::Nexus),
+            Ok(pb::ResetExclude::Unspecified) | Err(_) => {
+                check.reject(&format!("reset.exclude[{n}]"), "is not known");
+            }
         }
     }
     if given.then_signal.len() > MAX_THEN {

@@ -17,6 +17,9 @@ use tonic::{Code, Status};
 /// How long a version is taken for true: servers are upgraded now and then.
 const KEEP: Duration = Duration::from_secs(60);
 
+/// Names no operation: ours begin with `quell-batch-` and a request id, and an empty one is none.
+const PROBE: &str = "quell-batch-";
+
 /// A version, as far as it decides: major and minor.
 type Version = (u32, u32);
 
@@ -83,6 +86,8 @@ impl Support {
             return Ok(version);
         }
         let version = self.server.version().await?;
+        // Whether it is switched on is told by its answers only; there is no operation of this id.
+        self.server.describe(PROBE).await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), version.clone()));
         Ok(version)
     }

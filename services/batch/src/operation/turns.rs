@@ -4,10 +4,10 @@
 use super::{
     activities::StartProgress,
     attempt::{Attempt, Details},
-    loops::Stop,
+    loops::{Stop, guarded},
     messages::{Beat, Holder, OperationInput, Place, Waiting},
     record::Record,
-    server::JobServer,
+    server::{JobServer, name_field},
     store::{RESOURCE, Records},
 };
 use quell_api::batch_activities::BatchCancelOutput;
@@ -111,7 +111,9 @@ pub(crate) async fn until_started(
             }
             None => {
                 // Before it is in line: a query that the server does not take is told at once.
-                super::loops::guarded(server, &input.spec).await?;
+                guarded(server, &input.spec)
+                    .await
+                    .map_err(|error| name_field(error, "query"))?;
                 if attempt.is_stopped() {
                     return Err(Stop::Told);
                 }
