@@ -72,7 +72,9 @@ async fn strangers_batch(mesh: &Mesh, id: &str) -> String {
     // Its id is the server's to choose.
     eventually(SOON, "the stranger's batch is listed", async || {
         let mut client = mesh.batches();
-        let list = client.list_batch_operations(ListBatchOperationsRequest::default()).await;
+        let list = client
+            .list_batch_operations(ListBatchOperationsRequest::default())
+            .await;
         let list = list.map_err(|status| status.to_string())?.into_inner().operations;
         let running = list
             .iter()

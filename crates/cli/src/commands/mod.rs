@@ -1,5 +1,6 @@
 //! The commands: one module each, all of the same shape: arguments, and a function that gives an exit code or a [`Failure`].
 
+mod batch;
 mod bench;
 mod cancellation;
 mod demo;
@@ -71,6 +72,9 @@ enum Command {
     Receipt(receipt::ReceiptArgs),
     /// Lists every stop of a cancellation that failed for good, while it runs and afterwards.
     Failures(failures::FailuresArgs),
+    /// Temporal's own server-side batch operations, queued for the namespace's one slot.
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     /// Simulates cancellations against a model of Temporal that misbehaves in every way known to us; or a large one.
     Simulate(simulate::SimulateArgs),
 }
@@ -98,6 +102,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
         Command::Receipt(args) => receipt::run(ui, &addresses, args).await,
         Command::Failures(args) => failures::run(ui, &addresses, args).await,
+        Command::Batch(command) => Box::pin(batch::run(ui, &addresses, command)).await,
         Command::Simulate(args) => simulate::run(ui, args).await,
     };
     outcome.unwrap_or_else(|failure| fail(ui, &failure))

@@ -9,10 +9,6 @@ use temporalio_common::protos::temporal::api::{
     },
     common::v1::{Payload, Payloads, ResetOptions, WorkflowExecution, reset_options::Target},
     enums::v1::{BatchOperationType, ResetReapplyExcludeType, ResetType},
-    workflow::v1::{
-        PostResetOperation,
-        post_reset_operation::{SignalWorkflow, Variant},
-    },
     workflowservice::v1::{StartBatchOperationRequest, start_batch_operation_request::Operation},
 };
 
@@ -64,8 +60,6 @@ pub(crate) struct Reset {
     pub(crate) current_run_only: bool,
     /// What is not applied again.
     pub(crate) exclude: Vec<Exclude>,
-    /// What the new run is sent.
-    pub(crate) then_signal: Vec<Signal>,
 }
 
 /// To where a reset goes.
@@ -201,13 +195,6 @@ impl Reset {
             Exclude::Update => ResetReapplyExcludeType::Update.into(),
             Exclude::Nexus => ResetReapplyExcludeType::Nexus.into(),
         });
-        let then = self.then_signal.iter().map(|signal| PostResetOperation {
-            variant: Some(Variant::SignalWorkflow(SignalWorkflow {
-                signal_name: signal.name.clone(),
-                input: Some(payloads(&signal.input)),
-                ..SignalWorkflow::default()
-            })),
-        });
         BatchOperationReset {
             identity,
             options: Some(ResetOptions {
@@ -216,7 +203,6 @@ impl Reset {
                 reset_reapply_exclude_types: exclude.collect(),
                 ..ResetOptions::default()
             }),
-            post_reset_operations: then.collect(),
             reset_type: reset_type.into(),
             ..BatchOperationReset::default()
         }

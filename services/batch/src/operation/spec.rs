@@ -24,7 +24,6 @@ const MOST_AFFECTED: i64 = 100_000_000;
 const MAX_ID: usize = 1_000;
 const MAX_ARGUMENTS: usize = 100;
 const MAX_INPUT: usize = 1 << 20;
-const MAX_THEN: usize = 10;
 /// Holds for every execution; a condition must stand before the exclusions.
 const ANY: &str = "StartTime > \"1970-01-01T00:00:00Z\"";
 
@@ -154,7 +153,7 @@ fn action(check: &mut Checker, kind: Option<Kind>, request: &StartBatchOperation
         Some(Kind::Cancel) => Action::Cancel,
         Some(Kind::Delete) => Action::Delete,
         Some(Kind::Signal) => match &request.signal {
-            Some(given) => Action::Signal(signal(check, "signal", given)),
+            Some(given) => Action::Signal(signal(check, given)),
             None => {
                 check.reject("signal", "must be given");
                 Action::Terminate
@@ -180,13 +179,13 @@ fn id(check: &mut Checker, field: &str, value: &str) {
     }
 }
 
-fn signal(check: &mut Checker, field: &str, given: &pb::BatchSignal) -> Signal {
-    id(check, &format!("{field}.name"), &given.name);
-    let input = format!("{field}.input");
+fn signal(check: &mut Checker, given: &pb::BatchSignal) -> Signal {
+    id(check, "signal.name", &given.name);
+    let input = "signal.input";
     if given.input.len() > MAX_ARGUMENTS {
-        check.reject(&input, format!("must be at most {MAX_ARGUMENTS} arguments"));
+        check.reject(input, format!("must be at most {MAX_ARGUMENTS} arguments"));
     } else if given.input.iter().map(String::len).sum::<usize>() > MAX_INPUT {
-        check.reject(&input, "must have at most 1 MiB in all");
+        check.reject(input, "must have at most 1 MiB in all");
     } else {
         for (n, argument) in given.input.iter().enumerate() {
             if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(argument) {
@@ -238,16 +237,9 @@ fn reset(check: &mut Checker, given: &pb::BatchReset) -> Reset {
             }
         }
     }
-    if given.then_signal.len() > MAX_THEN {
-        check.reject("reset.then_signal", format!("must be at most {MAX_THEN}"));
-    }
-    let then_signal = given.then_signal.iter().take(MAX_THEN).enumerate();
     Reset {
         to,
         current_run_only: given.current_run_only,
         exclude,
-        then_signal: then_signal
-            .map(|(n, given)| signal(check, &format!("reset.then_signal[{n}]"), given))
-            .collect(),
     }
 }

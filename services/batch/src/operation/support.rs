@@ -1,5 +1,6 @@
 //! What the server can do. Versions were read from the servers' sources, each kind in the oldest version that has it: 1.19.1 (terminate,
-//! cancel, signal, delete), 1.21.6 (reset), 1.23.1 (its options), 1.28.1 (operations after it).
+//! cancel, signal, delete), 1.21.6 (reset), 1.23.1 (its options). What no server can do is not offered: a signal after a reset is in
+//! the protocol, and refused for each execution by all servers up to 1.32.0.
 
 use super::{
     action::{Action, Kind, ResetTo},
@@ -125,9 +126,6 @@ fn needs(action: &Action, version: &str) -> Option<String> {
         return Some(needs);
     }
     let Action::Reset(reset) = action else { return None };
-    if !reset.then_signal.is_empty() {
-        return missing(version, (1, 28), "signal after a reset");
-    }
     if matches!(reset.to, ResetTo::BuildId(_)) || !reset.exclude.is_empty() {
         return missing(version, (1, 23), "reset to a build id, or exclude events");
     }
@@ -174,7 +172,6 @@ mod tests {
             to: ResetTo::Last,
             current_run_only: false,
             exclude: Vec::new(),
-            then_signal: Vec::new(),
         };
         change(&mut reset);
         Action::Reset(reset)
@@ -189,21 +186,19 @@ mod tests {
         let plain = reset(|_| {});
         let build = reset(|reset| reset.to = ResetTo::BuildId("b".to_owned()));
         let exclude = reset(|reset| reset.exclude.push(Exclude::Signal));
-        let then = reset(|reset| reset.then_signal.push(signal.clone()));
         for (action, old, new) in [
             (&Action::Terminate, "1.18.5", "1.19.1"),
-            (&Action::Signal(signal.clone()), "1.16.0", "1.19.0"),
+            (&Action::Signal(signal), "1.16.0", "1.19.0"),
             (&Action::Delete, "1.18.5", "v1.29.1"),
             (&plain, "1.20.4", "1.21.6"),
             (&build, "1.22.7", "1.23.0"),
             (&exclude, "1.21.6", "1.23.1"),
-            (&then, "1.27.2", "1.28.1"),
         ] {
             let needs = needs(action, old).unwrap();
             assert!(needs.contains(old) && needs.contains("or newer"), "{needs}");
             assert_eq!(super::needs(action, new), None, "{action:?}");
         }
-        assert_eq!(needs(&then, "cloud"), None);
+        assert_eq!(needs(&exclude, "cloud"), None);
     }
 
     #[test]

@@ -212,7 +212,6 @@ mod tests {
             to: ResetTo::First,
             current_run_only: false,
             exclude: Vec::new(),
-            then_signal: Vec::new(),
         });
         let old = Seen {
             was_reset: true,
