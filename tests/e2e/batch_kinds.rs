@@ -231,7 +231,7 @@ fn signal(name: &str, input: &[&str]) -> BatchSignal {
 #[tokio::test]
 async fn every_kind_does_what_it_says_to_a_thousand_workflows() {
     let mesh = mesh().await;
-    let fast = ["worker.batcherRPS=2000", "worker.batcherConcurrency=50"];
+    let fast = ["worker.batcherRPS=2000", "worker.batcherConcurrency=10"];
     let own = Own::start(&mesh, "batch-kinds", &fast).await;
     terminate(&own).await;
     signal_and_terminate_some(&own).await;
@@ -403,6 +403,8 @@ async fn reset(own: &Own) {
         let info = answer.as_ref()?.workflow_execution_info.as_ref()?;
         Some(info.execution.as_ref()?.run_id.clone())
     };
+    let put_aside = format!("WorkloadId = \"{id}\" AND WorkflowType = \"ChildWorkflow\" AND CloseTime IS NOT NULL");
+    assert_eq!(own.listed(&put_aside).await.len(), EACH, "each is reset once");
     for (id, now) in own.describe(&ids).await {
         let old = run(&before[&id]).expect("it ran");
         assert_ne!(run(&now), Some(old.clone()), "{id} has the run that it had");

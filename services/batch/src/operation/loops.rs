@@ -2,7 +2,7 @@
 //! one.
 
 use super::{
-    action::Selection,
+    action::{Action, Selection},
     attempt::{Attempt, Details},
     identity::Identity,
     job::{Job, NewJob, State},
@@ -113,7 +113,7 @@ pub(crate) async fn start_once(
         }
         let job = NewJob {
             id: wanted.job_id.to_owned(),
-            selection: wanted.spec.selection.clone(),
+            selection: bounded(server, wanted.spec).await?,
             action: wanted.spec.action.clone(),
             reason: wanted.spec.reason.clone(),
             identity: Identity::new(&wanted.spec.subject(), matched, wanted.caller),
@@ -176,6 +176,19 @@ pub(crate) async fn guarded(server: &dyn JobServer, spec: &Spec) -> Result<i64, 
         return Err(Error::precondition(Reason::MaxAffectedExceeded, "max_affected", text));
     }
     Ok(matched)
+}
+
+/// What the job is to work on. A reset by query is bounded by the newest execution that matches now: when the server's own worker is lost in the
+/// middle it starts over, and would reset the runs that it has just put in place (seen: 1,000 executions, 2,614 resets).
+async fn bounded(server: &dyn JobServer, spec: &Spec) -> Result<Selection, Error> {
+    if let (Action::Reset(_), Selection::Query(query)) = (&spec.action, &spec.selection) {
+        let (rows, _) = server.rows(query, 1, Vec::new()).await?;
+        if let Some(newest) = rows.first().and_then(|row| row.start) {
+            let bound = newest.proto();
+            return Ok(Selection::Query(format!("{query} AND StartTime <= \"{bound}\"")));
+        }
+    }
+    Ok(spec.selection.clone())
 }
 
 /// Stops the job, if it is there, and tells how far it had come.

@@ -24,7 +24,10 @@ pub(super) fn waiting(operation: &BatchOperation) -> String {
     let place = operation.queue_position;
     match &operation.holder {
         Some(holder) if holder.ours => format!("number {place} in line; {} has the slot", holder.job_id),
-        Some(holder) => format!("number {place} in line; {} of somebody else's has the slot", holder.job_id),
+        Some(holder) => format!(
+            "number {place} in line; {} of somebody else's has the slot",
+            holder.job_id
+        ),
         None => format!("number {place} in line"),
     }
 }

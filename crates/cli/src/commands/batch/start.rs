@@ -192,10 +192,7 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StartArgs) -> Resul
         ui.result(&started_json(&started));
         return Ok(exit::OK);
     }
-    ui.line(format!(
-        "{} queued over {} executions",
-        started.job_id, started.matched
-    ));
+    ui.line(format!("{} queued over {} executions", started.job_id, started.matched));
     if detach {
         ui.result(&started_json(&started));
         return Ok(exit::OK);
@@ -205,9 +202,10 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StartArgs) -> Resul
 }
 
 fn started_json(started: &StartBatchOperationResponse) -> Value {
-    let sample = started.sample.iter().map(|one| {
-        json!({ "workflow_id": one.workflow_id, "run_id": one.run_id, "workflow_type": one.workflow_type })
-    });
+    let sample = started
+        .sample
+        .iter()
+        .map(|one| json!({ "workflow_id": one.workflow_id, "run_id": one.run_id, "workflow_type": one.workflow_type }));
     json!({
         "job_id": started.job_id,
         "matched": started.matched,

@@ -332,3 +332,30 @@ async fn a_signals_progress_is_sampled() {
         (100, 50, Source::Sampled)
     );
 }
+
+#[tokio::test]
+async fn a_reset_never_meets_the_runs_that_it_put_in_place() {
+    use crate::operation::{
+        action::{Reset, ResetTo},
+        job::Moment,
+    };
+    let server = Fake::default();
+    server.world().executions = vec![Seen {
+        row: Row {
+            start: Some(Moment::new(1_700_000_000, 0)),
+            ..Row::default()
+        },
+        ..Seen::default()
+    }];
+    let mut request = request();
+    request.spec.action = Action::Reset(Reset {
+        to: ResetTo::First,
+        current_run_only: false,
+        exclude: Vec::new(),
+    });
+    start_once(&server, &Scripted::new(|_| false), &request, &beat())
+        .await
+        .unwrap();
+    let bound = " AND StartTime <= \"2023-11-14T22:13:20Z\"";
+    assert_eq!(server.world().queries, [format!("{}{bound}", request.spec.query())]);
+}

@@ -7,7 +7,7 @@ mod replay;
 mod turns;
 
 use super::{
-    action::{Execution, Kind},
+    action::{Execution, Kind, Selection},
     executions::{Executions, Row, Seen, Sought},
     job::{Job, Listed, Moment, NewJob, State},
     server::{JobServer, Started},
@@ -27,6 +27,8 @@ struct Fake(Mutex<World>);
 struct World {
     jobs: BTreeMap<String, Job>,
     starts: u32,
+    /// Queries of jobs that were taken.
+    queries: Vec<String>,
     stops: Vec<String>,
     counts: Vec<String>,
     /// What a count says; 200 when it is not set.
@@ -166,6 +168,9 @@ impl JobServer for Fake {
             return Ok(Started::Exists);
         }
         world.clock += 1;
+        if let Selection::Query(query) = &new.selection {
+            world.queries.push(query.clone());
+        }
         let mut taken = job(&new.id, State::Running);
         taken.kind = Some(new.action.kind());
         taken.identity = new.identity.to_string();
