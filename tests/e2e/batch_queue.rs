@@ -2,8 +2,10 @@
 
 use crate::{
     cancel::workload,
+    command::{last_line, prepared},
     details,
     harness::{Mesh, Own, batch_slot, channel, mesh, unique},
+    outside,
     poll::{LONG, SOON, eventually, when},
 };
 use quell_api::batch::v1::{
@@ -257,4 +259,72 @@ async fn what_is_wrong_is_told_at_once() {
         "TEMPORAL_UNREACHABLE"
     );
     assert_eq!(mesh.running(&id).await, 2, "nothing was done");
+}
+
+/// The command: what it starts it watches, and its exit code says how that ended.
+#[tokio::test]
+async fn quell_batch_starts_watches_and_names_what_survived() {
+    let mesh = mesh().await;
+    let _slot = batch_slot().await;
+    let id = unique("command");
+    mesh.start_many("Sleeper", &id, 20).await;
+    mesh.indexed(&id, 20).await;
+    let quell =
+        async |args: &[&str]| outside::run(&mut prepared(&mesh, &[&["batch"], args, &["--json"]].concat())).await;
+    let start = |kind: &'static str| {
+        let id = id.as_str();
+        ["start", kind, "--workload-id", id, "--reason", "an end-to-end test"]
+    };
+
+    let checked = quell(&[&start("cancel")[..], &["--validate-only"]].concat()).await;
+    assert_eq!(
+        (checked.code, last_line(&checked)["matched"].as_i64()),
+        (0, Some(20)),
+        "{}",
+        checked.err
+    );
+    // Nobody works on them: all are asked, and none heeds it.
+    let cancelled = quell(&start("cancel")).await;
+    let shown = last_line(&cancelled);
+    assert_eq!(cancelled.code, 2, "{shown} {}", cancelled.err);
+    assert_eq!(
+        (&shown["state"], &shown["survivors"]),
+        (&"COMPLETED".into(), &20.into()),
+        "{shown}"
+    );
+    let job_id = shown["job_id"].as_str().expect("an id").to_owned();
+    let got = last_line(&quell(&["get", &job_id, "--survivors"]).await);
+    let named = got["named_survivors"].as_array().expect("a list");
+    assert!(
+        named.len() == 20 && named.iter().all(|one| one["state"] == "CANCEL_REQUESTED"),
+        "{got}"
+    );
+
+    let terminated = quell(&start("terminate")).await;
+    assert_eq!(terminated.code, 0, "{}{}", terminated.out, terminated.err);
+    assert!(
+        terminated.err.contains("queued over 20 executions"),
+        "{}",
+        terminated.err
+    );
+    assert_eq!(mesh.running(&id).await, 0);
+    let watched = quell(&["watch", &job_id]).await;
+    assert_eq!(
+        (watched.code, last_line(&watched)["state"].as_str()),
+        (2, Some("COMPLETED"))
+    );
+    eventually(SOON, "it is listed", async || {
+        let list = last_line(&quell(&["list"]).await);
+        let listed = list["operations"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["job_id"] == job_id));
+        when(listed, || list.to_string())
+    })
+    .await;
+    assert_eq!(quell(&["get", "nobody"]).await.code, 1);
+    assert_eq!(
+        quell(&["stop", &job_id]).await.code,
+        0,
+        "one that has ended is left as it is"
+    );
 }

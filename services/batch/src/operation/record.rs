@@ -67,7 +67,7 @@ impl Record {
         let unreadable = |error| Error::internal(anyhow::Error::new(error).context("memo of a batch operation"));
         let moment = |time: prost_types::Timestamp| Moment::new(time.seconds, time.nanos);
         let context = || SerializationContextData::Activity(ActivitySerializationContext::new());
-        let beats = described
+        let mut beats = described
             .pending_activities
             .into_iter()
             .filter_map(|activity| activity.heartbeat_details)
@@ -81,7 +81,7 @@ impl Record {
             job_id: job_id.to_owned(),
             about: memo.get(MEMO_ABOUT).map_err(unreadable)?.unwrap_or_default(),
             standing: memo.get(MEMO_STANDING).map_err(unreadable)?.unwrap_or_default(),
-            beat: beats.last().unwrap_or_default(),
+            beat: beats.next_back().unwrap_or_default(),
             ended,
             queued: info.start_time.map(|time| {
                 moment(prost_types::Timestamp {

@@ -262,6 +262,7 @@ impl BatchQueueWorkflow {
     }
 
     /// An operation goes.
+    #[expect(clippy::needless_pass_by_value, reason = "the signature that the macro calls")]
     #[signal]
     pub(crate) fn leave(&mut self, _ctx: &mut SyncWorkflowContext<Self>, job_id: String) {
         self.changed |= self.line.leave(&job_id);
