@@ -146,7 +146,7 @@ impl Own {
     async fn listed(&self, query: &str) -> Vec<String> {
         let request = ListWorkflowExecutionsRequest {
             namespace: "main".to_owned(),
-            page_size: EACH as i32,
+            page_size: 1_000,
             query: query.to_owned(),
             ..ListWorkflowExecutionsRequest::default()
         };
@@ -348,7 +348,7 @@ async fn reset(own: &Own) {
     let id = unique("reset");
     let mut work = Snowballs::new(channel(&own.dev.address(Part::Work)));
     let shape = SnowballSpec {
-        width: EACH as u32,
+        width: EACH.try_into().expect("a thousand"),
         depth: 1,
         workload_id: id.clone(),
         ..SnowballSpec::default()

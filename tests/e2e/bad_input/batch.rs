@@ -179,7 +179,7 @@ fn start(table: &mut Table, mark: &str) {
             workflow_id: "quell/gate/1".to_owned(),
             run_id: "\n".to_owned(),
         }],
-        ..good.clone()
+        ..good
     };
     line(
         "a target and a list of Quell's own".to_owned(),

@@ -287,7 +287,6 @@ async fn what_belongs_to_another_kind_or_to_quell_is_refused() {
                 to: Some(To::FirstWorkflowTask(false)),
                 current_run_only: true,
                 exclude: vec![0],
-                ..BatchReset::default()
             });
         })
         .await,

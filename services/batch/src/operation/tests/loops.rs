@@ -115,7 +115,7 @@ async fn a_strangers_job_is_waited_for() {
         }
         false
     });
-    start_once(&*server, &attempt, &request(), &told).await.unwrap();
+    start_once(&server, &attempt, &request(), &told).await.unwrap();
     assert_eq!((attempt.pauses(), server.world().starts), (3, 4));
     assert_eq!(
         server.world().counts.len(),
@@ -127,7 +127,7 @@ async fn a_strangers_job_is_waited_for() {
 #[tokio::test]
 async fn waiting_for_the_slot_can_be_cancelled() {
     let server = Fake::with_job("theirs", State::Running);
-    let result = start_once(&*server, &Scripted::new(|n| n == 2), &request(), &beat()).await;
+    let result = start_once(&server, &Scripted::new(|n| n == 2), &request(), &beat()).await;
     assert!(matches!(result, Err(Stop::Told)));
     assert!(!server.world().jobs.contains_key("mine"));
 }
