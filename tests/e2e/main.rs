@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`main_job`] | a workload that is still spawning is stopped to zero; foreign workflows too, neighbours not |
 //! | [`rpcs_work`], [`rpcs_canceler`], [`rpcs_batch`] | every rpc of the contract by a generated client |
+//! | [`batch_kinds`], [`batch_queue`], [`batch_python`] | every kind of batch operation, the queue for the slot, the activities from Python |
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`], [`tokens`] | caps, deadlines, exclusions; tokens, what is protected, one at a time |
@@ -35,6 +36,9 @@ mod adjust;
 mod alone;
 mod bad_input;
 mod batch_processing;
+mod batch_kinds;
+mod batch_python;
+mod batch_queue;
 mod bench;
 mod cancel;
 mod chaos;

@@ -23,6 +23,16 @@ pub fn canary_workflow(cancellation_id: &str, n: u32) -> String {
     format!("quell-canary/{cancellation_id}/{n}")
 }
 
+/// Workflow id of a batch operation's record, in the canceler namespace.
+pub fn batch_operation_workflow(job_id: &str) -> String {
+    format!("quell/batch/{job_id}")
+}
+
+/// Workflow id of the queue for the one slot of a main namespace, in the canceler namespace.
+pub fn batch_queue_workflow(main_namespace: &str) -> String {
+    format!("quell/batch-queue/{main_namespace}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +43,8 @@ mod tests {
             cancellation_workflow("a"),
             gate_workflow("1"),
             canary_workflow("a", 0),
+            batch_operation_workflow("a"),
+            batch_queue_workflow("main"),
             "quell-batch-x".to_owned(),
         ] {
             assert!(is_own(&id), "{id}");

@@ -112,7 +112,8 @@ impl Addresses {
     }
 }
 
-async fn connect(service: &'static str, address: &str) -> Result<Channel, Failure> {
+/// A connection to a service, made at once.
+pub(crate) async fn connect(service: &'static str, address: &str) -> Result<Channel, Failure> {
     let with_scheme = if address.contains("://") {
         address.to_owned()
     } else {

@@ -3,8 +3,9 @@
 use super::{Table, bad_ids, bad_pages, bad_targets};
 use crate::cancel::workload;
 use quell_api::batch::v1::{
-    BatchOperationKind, GetBatchOperationRequest, ListBatchOperationsRequest, StartBatchOperationRequest,
-    StopBatchOperationRequest, batch_operation_service_client::BatchOperationServiceClient,
+    BatchExecution, BatchOperationKind, BatchReset, BatchSignal, GetBatchOperationRequest, ListBatchOperationsRequest,
+    ListSurvivorsRequest, StartBatchOperationRequest, StopBatchOperationRequest, WatchBatchOperationRequest,
+    batch_operation_service_client::BatchOperationServiceClient,
 };
 
 pub(super) fn operations(table: &mut Table, mark: &str) {
@@ -18,6 +19,35 @@ pub(super) fn operations(table: &mut Table, mark: &str) {
             |to| async {
                 BatchOperationServiceClient::new(to.batch)
                     .get_batch_operation(request)
+                    .await
+                    .map(drop)
+            },
+        );
+        let request = WatchBatchOperationRequest { job_id: job_id.clone() };
+        table.line(
+            "quell.batch.v1.BatchOperationService/WatchBatchOperation",
+            what,
+            &["job_id"],
+            |to| async {
+                BatchOperationServiceClient::new(to.batch)
+                    .watch_batch_operation(request)
+                    .await
+                    .map(drop)
+            },
+        );
+        let request = ListSurvivorsRequest {
+            job_id: job_id.clone(),
+            page_size: -1,
+            page_token: "garbage".to_owned(),
+        };
+        let fields = ["job_id", "page_size", "page_token"];
+        table.line(
+            "quell.batch.v1.BatchOperationService/ListSurvivors",
+            what,
+            &fields,
+            |to| async {
+                BatchOperationServiceClient::new(to.batch)
+                    .list_survivors(request)
                     .await
                     .map(drop)
             },
@@ -74,7 +104,7 @@ fn start(table: &mut Table, mark: &str) {
         kind: BatchOperationKind::Terminate.into(),
         reason: "a test".to_owned(),
         request_id: mark.to_owned(),
-        validate_only: false,
+        ..Default::default()
     };
     for (what, target, field) in bad_targets() {
         let at_fault = format!("target{field}");
@@ -93,15 +123,67 @@ fn start(table: &mut Table, mark: &str) {
         };
         line(format!("{what}, only validated"), &[&at_fault], validated);
     }
-    for kind in [0, 3, -1] {
+    for kind in [0, 99, -1] {
         let request = StartBatchOperationRequest {
-            target: None,
             kind,
-            reason: String::new(),
             request_id: "ä".to_owned(),
-            validate_only: false,
+            max_affected: -1,
+            sample_size: 101,
+            signal: Some(BatchSignal::default()),
+            reset: Some(BatchReset::default()),
+            include_closed: true,
+            ..Default::default()
         };
-        let fields = ["kind", "reason", "request_id", "target"];
+        let fields = [
+            "include_closed",
+            "kind",
+            "max_affected",
+            "reason",
+            "request_id",
+            "reset",
+            "sample_size",
+            "signal",
+            "target",
+        ];
         line(format!("everything at once, with kind {kind}"), &fields, request);
     }
+    let signal = StartBatchOperationRequest {
+        kind: BatchOperationKind::Signal.into(),
+        signal: Some(BatchSignal {
+            name: String::new(),
+            input: vec!["{".to_owned()],
+        }),
+        ..good.clone()
+    };
+    line(
+        "a signal of nothing".to_owned(),
+        &["signal.input[0]", "signal.name"],
+        signal,
+    );
+    let reset = StartBatchOperationRequest {
+        kind: BatchOperationKind::Reset.into(),
+        reset: Some(BatchReset {
+            current_run_only: true,
+            exclude: vec![7],
+            ..Default::default()
+        }),
+        ..good.clone()
+    };
+    line(
+        "a reset to nowhere".to_owned(),
+        &["reset", "reset.current_run_only", "reset.exclude[0]"],
+        reset,
+    );
+    let both = StartBatchOperationRequest {
+        executions: vec![BatchExecution {
+            workflow_id: "quell/gate/1".to_owned(),
+            run_id: "\n".to_owned(),
+        }],
+        ..good
+    };
+    line(
+        "a target and a list of Quell's own".to_owned(),
+        &["executions", "executions[0].run_id", "executions[0].workflow_id"],
+        both,
+    );
 }

@@ -178,7 +178,10 @@ fn bad_targets() -> Vec<(String, Option<Target>, &'static str)> {
 #[test]
 fn no_rpc_of_the_contract_is_missing_from_the_table() {
     let tested: BTreeSet<_> = table("x").0.into_iter().map(|case| case.rpc.to_owned()).collect();
-    assert_eq!(tested, contract::rpcs().into_iter().collect());
+    // A request without fields cannot be bad.
+    let empty = "quell.batch.v1.BatchOperationService/DescribeServer";
+    let rpcs = contract::rpcs().into_iter().filter(|rpc| rpc != empty);
+    assert_eq!(tested, rpcs.collect());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The commands: one module each, all of the same shape: arguments, and a function that gives an exit code or a [`Failure`].
 
+mod batch;
 mod bench;
 mod cancellation;
 mod chaos;
@@ -86,6 +87,9 @@ enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Temporal's own server-side batch operations, queued for the namespace's one slot.
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     /// Simulates cancellations against a model of Temporal that misbehaves in every way known to us; or a large one.
     Simulate(simulate::SimulateArgs),
 }
@@ -120,6 +124,7 @@ pub async fn run(cli: Cli) -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "quell", &mut std::io::stdout());
             Ok(exit::OK)
         }
+        Command::Batch(command) => Box::pin(batch::run(ui, &addresses, command)).await,
         Command::Simulate(args) => simulate::run(ui, args).await,
     };
     outcome.unwrap_or_else(|failure| fail(ui, &failure))

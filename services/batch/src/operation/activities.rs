@@ -1,14 +1,20 @@
 //! The activities on `batch-queue`, by which workflows of the canceler namespace use the server's batch.
 //!
-//! Both are safe to kill at any step. The job's id is decided before the first attempt and does not change; the server
-//! refuses a second job of one id for as long as it keeps the first; and a new attempt looks for its job before it does
-//! anything else. So a job is started once, whatever number of attempts it takes, and watched to its end.
+//! Both are safe to kill at any step. The job's id is decided before the first attempt and does not change; there is one operation of
+//! an id, and the server refuses a second job of one id for as long as it keeps the first; and a new attempt looks for its job before
+//! it does anything else. So a job is started once, whatever number of attempts it takes, and watched to its end.
 
 use super::{
+    action::{Action, Selection},
     attempt::{Details, beating},
-    loops::{StartProgress, Stop, start_once, track},
+    loops::{Stop, track},
+    messages::OperationInput,
+    own_activities::{interrupted, told},
     owner,
     server::JobServer,
+    spec::Spec,
+    store::Records,
+    turns::until_started,
 };
 use quell_api::{
     batch_activities::{
@@ -18,21 +24,42 @@ use quell_api::{
     validate::Checker,
 };
 use quell_mesh::error::{Error, Reason};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 
+/// Longest job id, in bytes: with our prefix it is a workflow id, which may have 1,000.
+const MAX_JOB_ID: usize = 900;
+
 /// The implementation of [`quell_api::batch_activities::BatchActivityDefinitions`].
 pub(crate) struct BatchActivities {
     server: Arc<dyn JobServer>,
+    records: Arc<dyn Records>,
+    namespace: String,
 }
 
 impl BatchActivities {
-    /// Over the batch interface of the main namespace.
-    pub(crate) fn new(server: Arc<dyn JobServer>) -> Self {
-        Self { server }
+    /// Over the batch interface of the main namespace, of that name, and the records in the canceler's.
+    pub(crate) fn new(server: Arc<dyn JobServer>, records: Arc<dyn Records>, namespace: &str) -> Self {
+        Self {
+            server,
+            records,
+            namespace: namespace.to_owned(),
+        }
     }
+}
+
+/// Heartbeat of `batch_cancel_workflows`: what it is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StartProgress {
+    /// Job id.
+    pub(crate) job_id: String,
+    /// Looks at which it had not started yet.
+    pub(crate) refused: u32,
+    /// Who holds the slot: a job id; empty when nobody is waited for, or when that is not known.
+    pub(crate) waiting_for: String,
 }
 
 #[activities]
@@ -47,21 +74,21 @@ impl BatchActivities {
     ) -> Result<BatchCancelOutput, ActivityError> {
         let request = Request::new(input, ctx.info()).map_err(|error| failure(&error))?;
         let job_id = request.job_id.clone();
+        let operation = request.operation(&self.namespace);
         let progress = Details::new(StartProgress {
             job_id: job_id.clone(),
             ..StartProgress::default()
         });
-        let result = beating(&ctx, &progress, start_once(&*self.server, &ctx, &request, &progress)).await;
-        match result {
+        let started = until_started(&*self.server, &*self.records, &ctx, &operation, &progress);
+        match beating(&ctx, &progress, started).await {
             Ok(output) => {
                 tracing::info!(job_id, attempt = ctx.info().attempt, "batch operation is the server's");
                 Ok(output)
             }
             Err(Stop::Failed(error)) => Err(failure(&error)),
             Err(Stop::Told) => {
-                // It may have been told while the server was taking the job.
-                give_up(&*self.server, &ctx, &job_id).await;
-                Err(ActivityError::cancelled())
+                self.give_up(&ctx, &job_id).await;
+                Err(told(&ctx).await)
             }
         }
     }
@@ -82,7 +109,12 @@ impl BatchActivities {
         // What the attempt before saw: a job that fails no longer tells it.
         let seen: TrackBatchOutput = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
         let figures = Details::new(seen);
-        let result = beating(&ctx, &figures, track(&*self.server, &ctx, &job_id, &figures)).await;
+        let result = beating(
+            &ctx,
+            &figures,
+            track(&*self.server, &*self.records, &ctx, &job_id, &figures),
+        )
+        .await;
         match result {
             Ok(output) => {
                 tracing::info!(
@@ -95,10 +127,10 @@ impl BatchActivities {
                 Ok(output)
             }
             Err(Stop::Failed(error)) => Err(failure(&error)),
-            Err(Stop::Told) => {
-                give_up(&*self.server, &ctx, &job_id).await;
+            Err(Stop::Told) if self.give_up(&ctx, &job_id).await => {
                 Err(ActivityError::cancelled_with_details(figures.get()))
             }
+            Err(Stop::Told) => Err(interrupted()),
         }
     }
 }
@@ -108,15 +140,24 @@ impl BatchActivities {
 pub(crate) struct Request {
     /// Id of the job, the same for all attempts.
     pub(crate) job_id: String,
-    /// The query, our own executions excluded once more.
-    pub(crate) query: String,
-    /// Why.
-    pub(crate) reason: String,
+    /// Terminate what the query matches, our own executions excluded once more.
+    pub(crate) spec: Spec,
     /// Workflow id of the caller.
     pub(crate) caller: String,
 }
 
 impl Request {
+    /// As an operation for the slot of a namespace.
+    fn operation(self, namespace: &str) -> OperationInput {
+        OperationInput {
+            job_id: self.job_id,
+            namespace: namespace.to_owned(),
+            spec: self.spec,
+            matched: 0,
+            caller: self.caller,
+        }
+    }
+
     fn new(input: BatchCancelInput, info: &ActivityInfo) -> Result<Self, Error> {
         let run = info
             .workflow_run_id
@@ -151,6 +192,9 @@ impl Request {
             input.job_id
         };
         check.required_id("job_id", &job_id);
+        if job_id.len() > MAX_JOB_ID {
+            check.reject("job_id", format!("must have at most {MAX_JOB_ID} bytes"));
+        }
         let mut query = format!("({})", input.query.trim());
         for prefix in OWN_PREFIXES {
             // The caller has excluded them. A caller in another language may have forgotten.
@@ -159,27 +203,34 @@ impl Request {
         check
             .finish(Self {
                 job_id,
-                query,
-                reason: input.reason,
+                spec: Spec {
+                    action: Action::Terminate,
+                    selection: Selection::Query(query),
+                    reason: input.reason,
+                    // Whoever calls an activity guards itself: the canceler counts what it is about to stop.
+                    max_affected: 0,
+                },
                 caller: caller.to_owned(),
             })
             .map_err(Error::InvalidArgument)
     }
 }
 
-/// Stops the job of an attempt that was told to stop, if its owner wants that.
-async fn give_up(server: &dyn JobServer, ctx: &ActivityContext, job_id: &str) {
-    if !owner::wants_stop(ctx).await {
-        tracing::info!(job_id, "attempt stopped, the batch operation goes on");
-        return;
-    }
-    match server
-        .stop_running(job_id, "the workflow that started it was cancelled")
-        .await
-    {
-        Ok(true) => tracing::info!(job_id, "batch operation stopped on its owner's word"),
-        Ok(false) => {}
-        Err(error) => tracing::warn!(job_id, %error, "batch operation could not be stopped; its owner must do so"),
+impl BatchActivities {
+    /// Stops the operation of an attempt that was told to stop, if its owner wants that. True when it does.
+    async fn give_up(&self, ctx: &ActivityContext, job_id: &str) -> bool {
+        if !owner::wants_stop(ctx).await {
+            tracing::info!(job_id, "attempt stopped, the batch operation goes on");
+            return false;
+        }
+        let why = "the workflow that started it was cancelled";
+        // The record first, so that it knows why its job ends; it may have been told while the server was taking the job.
+        let told = self.records.stop(job_id, why).await;
+        match told.and(self.server.stop_running(job_id, why).await) {
+            Ok(_) => tracing::info!(job_id, "batch operation stopped on its owner's word"),
+            Err(error) => tracing::warn!(job_id, %error, "batch operation could not be stopped; its owner must do so"),
+        }
+        true
     }
 }
 
@@ -187,8 +238,11 @@ async fn give_up(server: &dyn JobServer, ctx: &ActivityContext, job_id: &str) {
 pub(crate) fn failure(error: &Error) -> ActivityError {
     let hopeless = match error {
         Error::InvalidArgument(_) | Error::NotFound { .. } | Error::AlreadyExists { .. } => true,
-        // A namespace may still be created, a state may change; an old server stays old.
-        Error::FailedPrecondition { reason, .. } => *reason == Reason::TemporalUnsupported,
+        // A namespace may still be created; an old server stays old, and what ended stays ended.
+        Error::FailedPrecondition { reason, .. } => matches!(
+            reason,
+            Reason::TemporalUnsupported | Reason::MaxAffectedExceeded | Reason::WrongState
+        ),
         Error::ResourceExhausted { .. }
         | Error::Unavailable { .. }
         | Error::DeadlineExceeded { .. }

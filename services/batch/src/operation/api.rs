@@ -1,259 +1,400 @@
 //! `quell.batch.v1.BatchOperationService`: the gRPC face of the server's batch operations.
 
 use super::{
+    action::{Kind, Selection},
+    executions::Row,
     identity::Identity,
-    job::{Job, Kind, Listed, NewJob},
+    job::Job,
+    loops::guarded,
+    messages::OperationInput,
     page_token,
-    server::{JobServer, Started, name_field},
+    record::Record,
+    server::JobServer,
+    spec::Spec,
+    store::{RESOURCE, Records},
+    support::Support,
+    view::Viewer,
 };
+use futures::{Stream, StreamExt as _};
 use quell_api::{
-    batch::v1::{
-        GetBatchOperationRequest, GetBatchOperationResponse, ListBatchOperationsRequest, ListBatchOperationsResponse,
-        StartBatchOperationRequest, StartBatchOperationResponse, StopBatchOperationRequest, StopBatchOperationResponse,
-        batch_operation_service_server::BatchOperationService,
-    },
-    target::Filter,
+    batch::v1::{self as pb, batch_operation_service_server::BatchOperationService},
     validate::Checker,
 };
-use quell_mesh::error::{Error, Reason};
-use std::{sync::Arc, time::Duration};
+use quell_mesh::{
+    Shutdown,
+    error::{Error, Reason},
+};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 
-/// What a batch operation is called in `ResourceInfo`.
-const RESOURCE: &str = "batch operation";
 /// Executions a second that the server's batch works at, unless an operator changed it (`worker.batcherRPS`).
 const SERVER_RATE: i64 = 50;
-/// How long the server may count a job in the slot that has ended: it counts in its index, which lags. Longer is somebody
-/// else's turn to wait.
-const SLOT_LAG: Duration = Duration::from_secs(3);
-/// Pause before the slot is asked for again, meanwhile.
-const SLOT_PAUSE: Duration = Duration::from_millis(250);
 /// Bounds of the wait that a caller is told when the slot is taken.
 const RETRY_AFTER: std::ops::RangeInclusive<i64> = 2..=60;
+/// Operations that may wait: the line is read whole at each look.
+const MOST_WAITING: usize = 500;
+const DEFAULT_SAMPLE: i32 = 10;
+const MAX_SAMPLE: i32 = 100;
 
 /// The service.
 pub(crate) struct Api {
     server: Arc<dyn JobServer>,
+    records: Arc<dyn Records>,
+    support: Support,
+    viewer: Viewer,
+    namespace: String,
+}
+
+/// A checked Start.
+struct Wish {
+    id: String,
+    spec: Spec,
+    sample: i32,
+    /// The id came from the caller, so that the call may come again.
+    repeatable: bool,
 }
 
 impl Api {
-    /// Over the batch interface of the main namespace.
-    pub(crate) fn new(server: Arc<dyn JobServer>) -> Self {
-        Self { server }
+    /// Over the batch interface of the main namespace, of that name, and the records in the canceler's.
+    pub(crate) fn new(
+        server: Arc<dyn JobServer>,
+        records: Arc<dyn Records>,
+        namespace: &str,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            support: Support::new(server.clone()),
+            viewer: Viewer::new(server.clone(), records.clone(), namespace, shutdown),
+            server,
+            records,
+            namespace: namespace.to_owned(),
+        }
     }
 
     pub(crate) async fn start(
         &self,
-        request: StartBatchOperationRequest,
-    ) -> Result<StartBatchOperationResponse, Error> {
-        let mut check = Checker::new();
-        let filter = Filter::check(&mut check, "target", request.target.as_ref());
-        let kind = Kind::of(request.kind());
-        if kind.is_none() {
-            check.reject(
-                "kind",
-                "must be given: BATCH_OPERATION_KIND_TERMINATE or BATCH_OPERATION_KIND_CANCEL",
-            );
+        request: pb::StartBatchOperationRequest,
+    ) -> Result<pb::StartBatchOperationResponse, Error> {
+        let wish = Wish::check(&request)?;
+        if wish.repeatable
+            && !request.validate_only
+            && let Some(first) = self.first(&wish).await?
+        {
+            return Ok(first);
         }
+        self.support.check(&wish.spec.action).await?;
+        let matched = guarded(&*self.server, &wish.spec)
+            .await
+            .map_err(|error| Spec::name_field(error, &request))?;
+        let answer = pb::StartBatchOperationResponse {
+            job_id: wish.id.clone(),
+            matched,
+            query: wish.spec.query().to_owned(),
+            sample: Vec::new(),
+        };
+        if request.validate_only {
+            let sample = self.sample(&wish).await?;
+            return Ok(pb::StartBatchOperationResponse { sample, ..answer });
+        }
+        self.admit(request.no_wait).await?;
+        let input = OperationInput {
+            job_id: wish.id.clone(),
+            namespace: self.namespace.clone(),
+            spec: wish.spec.clone(),
+            matched,
+            caller: String::new(),
+        };
+        if self.records.start(input).await? {
+            tracing::info!(job_id = wish.id, matched, kind = ?wish.spec.action.kind(), "batch operation queued");
+            return Ok(answer);
+        }
+        // Somebody else was faster with the same request id.
+        let first = self.first(&wish).await?;
+        first.ok_or_else(|| Error::internal(anyhow::anyhow!("a record that exists cannot be read")))
+    }
+
+    /// The answer to the first Start of this id, if there was one. Another request under the same id is a mistake that must not pass in
+    /// silence.
+    async fn first(&self, wish: &Wish) -> Result<Option<pb::StartBatchOperationResponse>, Error> {
+        let matched = if let Some(record) = self.records.read(&wish.id).await? {
+            if record.about.digest != wish.spec.digest() {
+                return Err(reused(&wish.id));
+            }
+            record.about.matched
+        } else if let Some(job) = self.server.describe(&wish.id).await? {
+            // Its record is gone already, or it is one of before there were records.
+            matched_by(&job, &wish.spec).ok_or_else(|| reused(&wish.id))?
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(pb::StartBatchOperationResponse {
+            job_id: wish.id.clone(),
+            matched,
+            query: wish.spec.query().to_owned(),
+            sample: Vec::new(),
+        }))
+    }
+
+    async fn sample(&self, wish: &Wish) -> Result<Vec<quell_api::r#type::v1::ExecutionRef>, Error> {
+        let rows: Vec<Row> = match &wish.spec.selection {
+            Selection::Query(query) => self.server.rows(query, wish.sample, Vec::new()).await?.0,
+            Selection::Executions(list) => {
+                let mut rows = Vec::new();
+                for execution in list.iter().take(usize::try_from(wish.sample).unwrap_or(0)) {
+                    // One that is not there is not done anything to: it is left out.
+                    rows.extend(self.server.look(execution).await?.map(|seen| seen.row));
+                }
+                rows
+            }
+        };
+        Ok(rows.into_iter().map(Row::proto).collect())
+    }
+
+    /// Whether another operation may come: into a line that is not too long, or, without waiting, into a slot that is free.
+    async fn admit(&self, no_wait: bool) -> Result<(), Error> {
+        let line = self.records.line(&self.namespace).await?;
+        if line.waiting.len() >= MOST_WAITING {
+            return Err(busy(
+                format!("{MOST_WAITING} operations wait for the slot"),
+                *RETRY_AFTER.end(),
+            ));
+        }
+        if !no_wait {
+            return Ok(());
+        }
+        if let Some(holder) = self.server.holder().await? {
+            return Err(slot_taken(&holder));
+        }
+        match line.holder {
+            None => Ok(()),
+            Some(holder) => Err(busy(
+                format!(
+                    "batch operation {:?} is about to take the namespace's slot",
+                    holder.job_id
+                ),
+                *RETRY_AFTER.start(),
+            )),
+        }
+    }
+
+    pub(crate) async fn stop(
+        &self,
+        request: pb::StopBatchOperationRequest,
+    ) -> Result<pb::StopBatchOperationResponse, Error> {
+        let mut check = Checker::new();
+        check.required_id("job_id", &request.job_id);
         check.reason("reason", &request.reason, true);
+        let id = check.finish(request.job_id).map_err(Error::InvalidArgument)?;
+        // The record first, so that it knows why its job ends.
+        let record = self.records.read(&id).await?;
+        if record.as_ref().is_some_and(|record| !record.ended) {
+            self.records.stop(&id, &request.reason).await?;
+        }
+        // Describe first: the server would terminate any workflow of that id. An ended one stays as it is.
+        let stopped = self.server.stop_running(&id, &request.reason).await?;
+        if record.is_none() && !stopped && self.server.describe(&id).await?.is_none() {
+            return Err(Error::not_found(RESOURCE, id));
+        }
+        tracing::info!(job_id = id, stopped, "batch operation told to stop");
+        Ok(pb::StopBatchOperationResponse {})
+    }
+
+    pub(crate) async fn survivors(
+        &self,
+        request: pb::ListSurvivorsRequest,
+    ) -> Result<pb::ListSurvivorsResponse, Error> {
+        let mut check = Checker::new();
+        check.required_id("job_id", &request.job_id);
+        let size = check.page_size("page_size", request.page_size);
+        let from = page_token::open(&request.page_token)
+            .and_then(|token| page_token::offset(&token))
+            .unwrap_or_else(|| {
+                check.reject("page_token", "is not one that this service gave");
+                0
+            });
+        let id = check.finish(request.job_id).map_err(Error::InvalidArgument)?;
+        let record = self.records.read(&id).await?;
+        let record = record.ok_or_else(|| Error::not_found(RESOURCE, id.clone()))?;
+        if !record.ended {
+            return Err(wrong_state(
+                &record,
+                "it has not ended; survivors are looked for at its end",
+            ));
+        }
+        if record.standing.verdict.is_none() {
+            return Err(wrong_state(
+                &record,
+                "its record was ended from outside, before anything was looked for",
+            ));
+        }
+        let survey = self.records.survey(&id).await?;
+        let end = from.saturating_add(usize::try_from(size).unwrap_or(0));
+        let more = end < survey.survivors.len();
+        let page = survey.survivors.into_iter().skip(from).take(end - from);
+        Ok(pb::ListSurvivorsResponse {
+            survivors: page.map(super::view::survivor).collect(),
+            next_page_token: if more {
+                page_token::seal(&page_token::of_offset(end))
+            } else {
+                String::new()
+            },
+            looked_at: survey.looked_at,
+            complete: survey.complete,
+        })
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> Result<pb::BatchOperation, Error> {
+        checked_id(id)?;
+        self.viewer.get(id).await
+    }
+
+    pub(crate) async fn list(
+        &self,
+        request: pb::ListBatchOperationsRequest,
+    ) -> Result<pb::ListBatchOperationsResponse, Error> {
+        let mut check = Checker::new();
+        let page_size = check.page_size("page_size", request.page_size);
+        let from = page_token::open(&request.page_token)
+            .and_then(|token| page_token::Place::read(&token))
+            .unwrap_or_else(|| {
+                check.reject("page_token", "is not one that this service gave");
+                page_token::Place::default()
+            });
+        let from = check.finish(from).map_err(Error::InvalidArgument)?;
+        let (operations, next) = self.viewer.list(page_size, from).await?;
+        Ok(pb::ListBatchOperationsResponse {
+            operations,
+            next_page_token: next.map(|next| page_token::seal(&next.write())).unwrap_or_default(),
+        })
+    }
+}
+
+impl Wish {
+    fn check(request: &pb::StartBatchOperationRequest) -> Result<Self, Error> {
+        let mut check = Checker::new();
+        let spec = Spec::check(&mut check, request);
         check.request_id("request_id", &request.request_id);
-        let kind = check
-            .finish(kind)
-            .map_err(Error::InvalidArgument)?
-            .unwrap_or(Kind::Terminate);
-        let query = filter.open();
+        let sample = check.int("sample_size", request.sample_size, DEFAULT_SAMPLE, 1..=MAX_SAMPLE);
         let repeatable = !request.request_id.is_empty();
         let id = if repeatable {
-            request.request_id
+            request.request_id.clone()
         } else {
             uuid::Uuid::new_v4().to_string()
         };
-        let id = format!("quell-batch-{id}");
-
-        if repeatable
-            && !request.validate_only
-            && let Some(first) = self.server.describe(&id).await?
-        {
-            return first_answer(first, kind, query);
-        }
-        // A count is also the proof of the query: Start would take a malformed one and keep the slot with it.
-        let matched = self
-            .server
-            .count(&query)
-            .await
-            .map_err(|error| name_field(error, query_field(&request.target)))?;
-        let answer = StartBatchOperationResponse {
-            job_id: id.clone(),
-            matched,
-            query: query.clone(),
-        };
-        if request.validate_only {
-            return Ok(answer);
-        }
-        let identity = Identity::new(&query, matched, "");
-        let job = NewJob {
-            id: id.clone(),
-            query: query.clone(),
-            kind,
-            reason: request.reason,
-            identity,
-        };
-        let patience = tokio::time::Instant::now() + SLOT_LAG;
-        loop {
-            let refused = match self.server.start(&job).await {
-                Ok(Started::Taken) => {
-                    tracing::info!(job_id = id, matched, ?kind, "batch operation started");
-                    return Ok(answer);
-                }
-                refused => refused,
-            };
-            // A caller that repeats itself in parallel, or an answer that was lost: the job tells.
-            if let Some(first) = self.server.describe(&id).await? {
-                return first_answer(first, kind, query);
-            }
-            match refused? {
-                Started::SlotTaken => match self.server.holder().await? {
-                    Some(holder) => return Err(slot_taken(&holder)),
-                    None if tokio::time::Instant::now() < patience => tokio::time::sleep(SLOT_PAUSE).await,
-                    None => return Err(slot_unclear()),
-                },
-                // The id is a workflow's that is no batch operation.
-                Started::Taken | Started::Exists => {
-                    return Err(Error::AlreadyExists {
-                        kind: "workflow execution",
-                        name: id,
-                    });
-                }
-            }
-        }
+        check
+            .finish(Self {
+                id: format!("quell-batch-{id}"),
+                spec,
+                sample,
+                repeatable,
+            })
+            .map_err(Error::InvalidArgument)
     }
+}
 
-    pub(crate) async fn get(&self, request: GetBatchOperationRequest) -> Result<GetBatchOperationResponse, Error> {
-        let mut check = Checker::new();
-        check.required_id("job_id", &request.job_id);
-        let id = check.finish(request.job_id).map_err(Error::InvalidArgument)?;
-        let job = self
-            .server
-            .describe(&id)
-            .await?
-            .ok_or_else(|| Error::not_found(RESOURCE, id))?;
-        Ok(GetBatchOperationResponse {
-            operation: Some(job.proto()),
-        })
-    }
+/// What a job of ours without a record counted, if it is over the same.
+fn matched_by(job: &Job, spec: &Spec) -> Option<i64> {
+    let identity = Identity::parse(&job.identity);
+    let same = identity
+        .as_ref()
+        .is_none_or(|identity| identity.is_over(&spec.subject()));
+    let kind: Option<Kind> = job.kind;
+    (same && kind == Some(spec.action.kind())).then(|| identity.map_or(job.total, |identity| identity.matched))
+}
 
-    pub(crate) async fn list(&self, request: ListBatchOperationsRequest) -> Result<ListBatchOperationsResponse, Error> {
-        let mut check = Checker::new();
-        let page_size = check.page_size("page_size", request.page_size);
-        let token = page_token::open(&request.page_token).unwrap_or_else(|| {
-            check.reject("page_token", "is not one that this service gave");
-            Vec::new()
-        });
-        let token = check.finish(token).map_err(Error::InvalidArgument)?;
-        let (mut jobs, next) = self
-            .server
-            .list(page_size, token)
-            .await
-            .map_err(|error| name_field(error, "page_token"))?;
-        // The server lists open ones first, then by their ends; with one slot a namespace that differs little.
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.start_time));
-        Ok(ListBatchOperationsResponse {
-            operations: jobs.into_iter().map(Listed::proto).collect(),
-            next_page_token: page_token::seal(&next),
-        })
-    }
+fn reused(id: &str) -> Error {
+    let text = format!("{RESOURCE} {id:?} was started by another request");
+    Error::precondition(Reason::RequestIdReused, "request_id", text)
+}
 
-    pub(crate) async fn stop(&self, request: StopBatchOperationRequest) -> Result<StopBatchOperationResponse, Error> {
-        let mut check = Checker::new();
-        check.required_id("job_id", &request.job_id);
-        check.reason("reason", &request.reason, true);
-        let id = check.finish(request.job_id).map_err(Error::InvalidArgument)?;
-        // Describe first: the server would terminate any workflow of that id. An ended one stays as it is.
-        if self.server.describe(&id).await?.is_none() {
-            return Err(Error::not_found(RESOURCE, id));
-        }
-        if self.server.stop_running(&id, &request.reason).await? {
-            tracing::info!(job_id = id, "batch operation stopped");
-        }
-        Ok(StopBatchOperationResponse {})
-    }
+fn wrong_state(record: &Record, text: &str) -> Error {
+    Error::precondition(Reason::WrongState, format!("{RESOURCE}/{}", record.job_id), text)
 }
 
 /// The refusal while another job has the slot, with a guess of how long it will.
 fn slot_taken(holder: &Job) -> Error {
     let left = (holder.total - holder.done - holder.failed).max(0) / SERVER_RATE;
-    let seconds = left.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end());
+    busy(
+        format!("batch operation {:?} holds the namespace's slot", holder.id),
+        left.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()),
+    )
+}
+
+fn busy(message: String, seconds: i64) -> Error {
     Error::ResourceExhausted {
         reason: Reason::BatchSlotTaken,
-        message: format!("batch operation {:?} holds the namespace's slot", holder.id),
+        message,
         retry_after: Some(Duration::from_secs(seconds.unsigned_abs())),
     }
 }
 
-/// The refusal when the server calls the slot taken, and nobody is seen to hold it.
-fn slot_unclear() -> Error {
-    Error::ResourceExhausted {
-        reason: Reason::BatchSlotTaken,
-        message: "the server still counts another batch operation".to_owned(),
-        retry_after: Some(Duration::from_secs(RETRY_AFTER.start().unsigned_abs())),
-    }
+fn checked_id(id: &str) -> Result<(), Error> {
+    let mut check = Checker::new();
+    check.required_id("job_id", id);
+    check.finish(()).map_err(Error::InvalidArgument)
 }
 
-/// The answer to a repeated Start, made of the first one. The same request id with another request is refused.
-fn first_answer(first: Job, kind: Kind, query: String) -> Result<StartBatchOperationResponse, Error> {
-    let identity = Identity::parse(&first.identity);
-    let same_query = identity.as_ref().is_none_or(|identity| identity.is_over(&query));
-    if first.kind != Some(kind) || !same_query {
-        return Err(Error::precondition(
-            Reason::RequestIdReused,
-            "request_id",
-            format!("{RESOURCE} {:?} was started with another target or kind", first.id),
-        ));
-    }
-    let matched = identity.map_or(first.total, |identity| identity.matched);
-    Ok(StartBatchOperationResponse {
-        job_id: first.id,
-        matched,
-        query,
-    })
-}
-
-/// The field that a query of this target came from.
-fn query_field(target: &Option<quell_api::r#type::v1::Target>) -> &'static str {
-    use quell_api::r#type::v1::target::Selector;
-    match target.as_ref().and_then(|target| target.selector.as_ref()) {
-        Some(Selector::WorkloadId(_)) => "target.workload_id",
-        Some(Selector::Query(_)) | None => "target.query",
-    }
-}
+type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchBatchOperationResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl BatchOperationService for Api {
     async fn start_batch_operation(
         &self,
-        request: Request<StartBatchOperationRequest>,
-    ) -> Result<Response<StartBatchOperationResponse>, Status> {
+        request: Request<pb::StartBatchOperationRequest>,
+    ) -> Result<Response<pb::StartBatchOperationResponse>, Status> {
         Ok(Response::new(self.start(request.into_inner()).await?))
     }
 
     async fn get_batch_operation(
         &self,
-        request: Request<GetBatchOperationRequest>,
-    ) -> Result<Response<GetBatchOperationResponse>, Status> {
-        Ok(Response::new(self.get(request.into_inner()).await?))
+        request: Request<pb::GetBatchOperationRequest>,
+    ) -> Result<Response<pb::GetBatchOperationResponse>, Status> {
+        let operation = Some(self.get(&request.into_inner().job_id).await?);
+        Ok(Response::new(pb::GetBatchOperationResponse { operation }))
     }
 
     async fn list_batch_operations(
         &self,
-        request: Request<ListBatchOperationsRequest>,
-    ) -> Result<Response<ListBatchOperationsResponse>, Status> {
+        request: Request<pb::ListBatchOperationsRequest>,
+    ) -> Result<Response<pb::ListBatchOperationsResponse>, Status> {
         Ok(Response::new(self.list(request.into_inner()).await?))
+    }
+
+    type WatchBatchOperationStream = WatchStream;
+
+    async fn watch_batch_operation(
+        &self,
+        request: Request<pb::WatchBatchOperationRequest>,
+    ) -> Result<Response<Self::WatchBatchOperationStream>, Status> {
+        let id = request.into_inner().job_id;
+        checked_id(&id)?;
+        let looks = self.viewer.watch(id).map(|look| {
+            look.map(|operation| pb::WatchBatchOperationResponse {
+                operation: Some(operation),
+            })
+            .map_err(Status::from)
+        });
+        Ok(Response::new(Box::pin(looks)))
     }
 
     async fn stop_batch_operation(
         &self,
-        request: Request<StopBatchOperationRequest>,
-    ) -> Result<Response<StopBatchOperationResponse>, Status> {
+        request: Request<pb::StopBatchOperationRequest>,
+    ) -> Result<Response<pb::StopBatchOperationResponse>, Status> {
         Ok(Response::new(self.stop(request.into_inner()).await?))
+    }
+
+    async fn list_survivors(
+        &self,
+        request: Request<pb::ListSurvivorsRequest>,
+    ) -> Result<Response<pb::ListSurvivorsResponse>, Status> {
+        Ok(Response::new(self.survivors(request.into_inner()).await?))
+    }
+
+    async fn describe_server(
+        &self,
+        _request: Request<pb::DescribeServerRequest>,
+    ) -> Result<Response<pb::DescribeServerResponse>, Status> {
+        Ok(Response::new(self.support.describe().await?))
     }
 }

@@ -1,21 +1,15 @@
 //! A batch operation in our words, and its translation from the server's and to the contract's.
 
-use super::identity::Identity;
-use quell_api::batch::v1::{self as pb, BatchOperationKind, BatchOperationState};
+use super::{
+    action::{Action, Kind, Selection},
+    identity::Identity,
+};
+use quell_api::batch::v1::{self as pb, BatchOperationState};
+use serde::{Deserialize, Serialize};
 use temporalio_common::protos::temporal::api::{
-    batch::v1::BatchOperationInfo,
-    enums::v1::{BatchOperationState as ServerState, BatchOperationType},
+    batch::v1::BatchOperationInfo, enums::v1::BatchOperationState as ServerState,
     workflowservice::v1::DescribeBatchOperationResponse,
 };
-
-/// What is done to each execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Terminate.
-    Terminate,
-    /// Request cancellation.
-    Cancel,
-}
 
 /// State of a job. The server knows no more than these three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +23,7 @@ pub(crate) enum State {
 }
 
 /// An instant of the server's clock. The SDK's protos and ours name two types for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Moment {
     /// Whole seconds since the epoch.
     pub(crate) seconds: i64,
@@ -42,10 +36,10 @@ pub(crate) struct Moment {
 pub(crate) struct NewJob {
     /// Its id; the same for every attempt to start it.
     pub(crate) id: String,
-    /// Which executions, complete with status and exclusions.
-    pub(crate) query: String,
+    /// Which executions.
+    pub(crate) selection: Selection,
     /// What is done to them.
-    pub(crate) kind: Kind,
+    pub(crate) action: Action,
     /// Why; stored on every stopped execution.
     pub(crate) reason: String,
     /// Who starts it, with what the server does not keep otherwise.
@@ -79,11 +73,17 @@ pub(crate) struct Listed {
 }
 
 impl Moment {
-    fn new(seconds: i64, nanos: i32) -> Self {
+    pub(crate) fn new(seconds: i64, nanos: i32) -> Self {
         Self { seconds, nanos }
     }
 
-    fn proto(self) -> prost_types::Timestamp {
+    /// In milliseconds since the epoch.
+    pub(crate) fn ms(self) -> i64 {
+        self.seconds * 1_000 + i64::from(self.nanos) / 1_000_000
+    }
+
+    /// As the contract has it.
+    pub(crate) fn proto(self) -> prost_types::Timestamp {
         prost_types::Timestamp {
             seconds: self.seconds,
             nanos: self.nanos,
@@ -101,29 +101,12 @@ impl State {
         }
     }
 
-    fn proto(self) -> BatchOperationState {
+    /// As the contract names it.
+    pub(crate) fn proto(self) -> BatchOperationState {
         match self {
             Self::Running => BatchOperationState::Running,
             Self::Completed => BatchOperationState::Completed,
             Self::Failed => BatchOperationState::Failed,
-        }
-    }
-}
-
-impl Kind {
-    /// From a request; `None` for one that was not told.
-    pub(crate) fn of(kind: BatchOperationKind) -> Option<Self> {
-        match kind {
-            BatchOperationKind::Unspecified => None,
-            BatchOperationKind::Terminate => Some(Self::Terminate),
-            BatchOperationKind::Cancel => Some(Self::Cancel),
-        }
-    }
-
-    fn proto(self) -> BatchOperationKind {
-        match self {
-            Self::Terminate => BatchOperationKind::Terminate,
-            Self::Cancel => BatchOperationKind::Cancel,
         }
     }
 }
@@ -135,18 +118,9 @@ impl Job {
         if answer.reason.is_empty() {
             return None;
         }
-        #[expect(
-            deprecated,
-            reason = "the names that servers before the ..._WORKFLOW ones answer with"
-        )]
-        let kind = match BatchOperationType::try_from(answer.operation_type) {
-            Ok(BatchOperationType::Terminate | BatchOperationType::TerminateWorkflow) => Some(Kind::Terminate),
-            Ok(BatchOperationType::Cancel | BatchOperationType::CancelWorkflow) => Some(Kind::Cancel),
-            _ => None,
-        };
         Some(Self {
             state: State::of(answer.state),
-            kind,
+            kind: Kind::of_server(answer.operation_type),
             id: answer.job_id,
             start_time: answer.start_time.map(|time| Moment::new(time.seconds, time.nanos)),
             close_time: answer.close_time.map(|time| Moment::new(time.seconds, time.nanos)),
@@ -165,24 +139,7 @@ impl Job {
 
     /// Server time of its start, in milliseconds since the epoch; 0 when it was not told.
     pub(crate) fn start_time_ms(&self) -> i64 {
-        self.start_time
-            .map_or(0, |time| time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000)
-    }
-
-    /// As the contract shows it.
-    pub(crate) fn proto(self) -> pb::BatchOperation {
-        pb::BatchOperation {
-            job_id: self.id,
-            state: self.state.proto().into(),
-            kind: self.kind.map_or(BatchOperationKind::Unspecified, Kind::proto).into(),
-            start_time: self.start_time.map(Moment::proto),
-            close_time: self.close_time.map(Moment::proto),
-            total: self.total,
-            completed: self.done,
-            failed: self.failed,
-            identity: self.identity,
-            reason: self.reason,
-        }
+        self.start_time.map_or(0, Moment::ms)
     }
 }
 

@@ -1,16 +1,19 @@
-//! The two loops behind the activities: start a job once, watch it to its end. They know nothing of workers, so that they are
-//! tested without one.
+//! The loops over a job: start it once, watch it to its end, stop it. They know nothing of workers, so that they are tested without
+//! one.
 
 use super::{
-    activities::Request,
+    action::{Action, Selection},
     attempt::{Attempt, Details},
     identity::Identity,
-    job::{Kind, NewJob, State},
+    job::{Job, NewJob, State},
+    messages::{Beat, Figures, Holder, Ran},
+    progress::{Meter, joined},
     server::{JobServer, Started, name_field},
+    spec::Spec,
+    store::{RESOURCE, Records},
 };
-use quell_api::batch_activities::{BatchCancelOutput, TrackBatchOutput};
-use quell_mesh::error::Error;
-use serde::{Deserialize, Serialize};
+use quell_api::batch_activities::TrackBatchOutput;
+use quell_mesh::error::{Error, Reason};
 use std::time::Duration;
 
 /// Pause between two looks at a job.
@@ -20,6 +23,10 @@ const POLL: Duration = Duration::from_secs(1);
 const SLOT_WAIT: Duration = Duration::from_secs(1);
 /// Longest pause while somebody else has the slot.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(8);
+/// Looks at a job that was stopped, until the server says so.
+const STOP_LOOKS: u32 = 10;
+/// Pause between two of them.
+const STOP_POLL: Duration = Duration::from_millis(200);
 
 /// Why a loop ended without a result.
 #[derive(Debug)]
@@ -36,76 +43,99 @@ impl From<Error> for Stop {
     }
 }
 
-/// Heartbeat of `batch_cancel_workflows`: what it is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StartProgress {
-    /// Job id.
-    pub(crate) job_id: String,
-    /// Starts that were refused because the slot was taken.
-    pub(crate) refused: u32,
-    /// Who holds the slot: a job id; empty when nobody is waited for, or when the holder has ended meanwhile.
-    pub(crate) waiting_for: String,
+/// A job that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Its id, the same for all attempts.
+    pub(crate) job_id: &'a str,
+    /// What it does.
+    pub(crate) spec: &'a Spec,
+    /// Workflow id of the caller; empty for a gRPC call.
+    pub(crate) caller: &'a str,
+}
+
+/// Starts the job, or finds it started, and watches it to its end.
+pub(crate) async fn run(
+    server: &dyn JobServer,
+    attempt: &impl Attempt,
+    wanted: &Wanted<'_>,
+    beat: &Details<Beat>,
+) -> Result<Ran, Stop> {
+    let (mut job, mut meter) = start_once(server, attempt, wanted, beat).await?;
+    loop {
+        let figures = meter.read(server, wanted.spec, &job, &beat.get().figures).await;
+        beat.set(Beat {
+            figures: figures.clone(),
+            ..Beat::default()
+        });
+        if !job.is_running() {
+            return Ok(Ran {
+                completed: job.state == State::Completed,
+                figures,
+            });
+        }
+        if attempt.pause(POLL).await {
+            return Err(Stop::Told);
+        }
+        job = look(server, wanted.job_id).await?;
+    }
 }
 
 /// Starts the job, or finds it started; waits for the slot as long as it takes.
 pub(crate) async fn start_once(
     server: &dyn JobServer,
     attempt: &impl Attempt,
-    request: &Request,
-    progress: &Details<StartProgress>,
-) -> Result<BatchCancelOutput, Stop> {
-    let mut counted = None;
+    wanted: &Wanted<'_>,
+    beat: &Details<Beat>,
+) -> Result<(Job, Meter), Stop> {
+    let mut meter = None;
     let mut wait = SLOT_WAIT;
     loop {
         // First of all: the attempt before may have started it, and our own job in the slot looks like a stranger's.
-        if let Some(job) = server.describe(&request.job_id).await? {
+        if let Some(job) = server.describe(wanted.job_id).await? {
             if attempt.is_stopped() {
                 return Err(Stop::Told);
             }
-            return Ok(BatchCancelOutput {
-                job_id: job.id.clone(),
-                start_time_ms: job.start_time_ms(),
-            });
+            return Ok((job, meter.map_or_else(Meter::late, |(_, meter)| meter)));
         }
-        // A count proves the query: the server would take a malformed one, fail on it for ever and keep the slot.
-        let matched = match counted {
-            Some(matched) => matched,
-            None => *counted.insert(
-                server
-                    .count(&request.query)
+        let matched = match &meter {
+            Some((matched, _)) => *matched,
+            None => {
+                let matched = guarded(server, wanted.spec)
                     .await
-                    .map_err(|error| name_field(error, "query"))?,
-            ),
+                    .map_err(|error| name_field(error, "query"))?;
+                meter = Some((matched, Meter::before(server, wanted.spec, matched).await));
+                matched
+            }
         };
         if attempt.is_stopped() {
             return Err(Stop::Told);
         }
         let job = NewJob {
-            id: request.job_id.clone(),
-            query: request.query.clone(),
-            kind: Kind::Terminate,
-            reason: request.reason.clone(),
-            identity: Identity::new(&request.query, matched, &request.caller),
+            id: wanted.job_id.to_owned(),
+            selection: bounded(server, wanted.spec).await?,
+            action: wanted.spec.action.clone(),
+            reason: wanted.spec.reason.clone(),
+            identity: Identity::new(&wanted.spec.subject(), matched, wanted.caller),
         };
         match server.start(&job).await {
             Ok(Started::Taken) => wait = SLOT_WAIT,
             Ok(Started::SlotTaken) => {
                 // Ours? The next look tells. If not, somebody else's: wait for its end.
-                if server.describe(&request.job_id).await?.is_some() {
+                if server.describe(wanted.job_id).await?.is_some() {
                     continue;
                 }
-                let waiting_for = server.holder().await?.map_or_else(String::new, |job| job.id);
-                let refused = progress.get().refused.saturating_add(1);
-                tracing::info!(
-                    job_id = request.job_id,
-                    waiting_for,
-                    refused,
-                    "batch slot is taken, waiting"
-                );
-                progress.set(StartProgress {
-                    job_id: request.job_id.clone(),
-                    refused,
-                    waiting_for,
+                // Whatever was counted is old by the time the slot is free.
+                meter = None;
+                let holder = server.holder().await?.map(|job| Holder {
+                    ours: Identity::parse(&job.identity).is_some(),
+                    job_id: job.id,
+                });
+                tracing::info!(job_id = wanted.job_id, ?holder, "batch slot is taken, waiting");
+                beat.set(Beat {
+                    position: 1,
+                    holder,
+                    ..beat.get()
                 });
                 if attempt.pause(wait).await {
                     return Err(Stop::Told);
@@ -114,8 +144,8 @@ pub(crate) async fn start_once(
             }
             // A rival attempt of ours was faster; or the id is a workflow's that is no batch operation, for ever.
             Ok(Started::Exists) => {
-                if server.describe(&request.job_id).await?.is_none() {
-                    let name = request.job_id.clone();
+                if server.describe(wanted.job_id).await?.is_none() {
+                    let name = wanted.job_id.to_owned();
                     return Err(Stop::Failed(Error::AlreadyExists {
                         kind: "workflow execution",
                         name,
@@ -124,7 +154,7 @@ pub(crate) async fn start_once(
             }
             // Also when an answer was lost: the next look tells what became of it.
             Err(error) if error.is_retryable() => {
-                tracing::warn!(job_id = request.job_id, %error, "start of the batch operation is in doubt, looking again");
+                tracing::warn!(job_id = wanted.job_id, %error, "start of the batch operation is in doubt, looking again");
                 if attempt.pause(SLOT_WAIT).await {
                     return Err(Stop::Told);
                 }
@@ -134,34 +164,87 @@ pub(crate) async fn start_once(
     }
 }
 
-/// Watches the job until it ends.
+/// Counts what matches, and holds it against the cap. The count also proves the query: the server would take a malformed one, fail on it
+/// for ever and keep the slot.
+pub(crate) async fn guarded(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
+    let matched = match &spec.selection {
+        Selection::Query(query) => server.count(query).await?,
+        Selection::Executions(list) => i64::try_from(list.len()).unwrap_or(i64::MAX),
+    };
+    if spec.max_affected > 0 && matched > spec.max_affected {
+        let text = format!("{matched} executions match, and max_affected is {}", spec.max_affected);
+        return Err(Error::precondition(Reason::MaxAffectedExceeded, "max_affected", text));
+    }
+    Ok(matched)
+}
+
+/// What the job is to work on. A reset by query is bounded by the newest execution that matches now: when the server's own worker is lost in the
+/// middle it starts over, and would reset the runs that it has just put in place (seen: 1,000 executions, 2,614 resets).
+async fn bounded(server: &dyn JobServer, spec: &Spec) -> Result<Selection, Error> {
+    if let (Action::Reset(_), Selection::Query(query)) = (&spec.action, &spec.selection) {
+        let (rows, _) = server.rows(query, 1, Vec::new()).await?;
+        if let Some(newest) = rows.first().and_then(|row| row.start) {
+            let bound = newest.proto();
+            return Ok(Selection::Query(format!("{query} AND StartTime <= \"{bound}\"")));
+        }
+    }
+    Ok(spec.selection.clone())
+}
+
+/// Stops the job, if it is there, and tells how far it had come.
+pub(crate) async fn stop(server: &dyn JobServer, job_id: &str, beat: &Details<Beat>) -> Result<Ran, Error> {
+    if server.stop_running(job_id, "the operation was stopped").await? {
+        tracing::info!(job_id, "batch operation stopped");
+    }
+    let mut looks = 0;
+    loop {
+        let Some(job) = server.describe(job_id).await? else {
+            return Ok(Ran::default());
+        };
+        looks += 1;
+        if !job.is_running() || looks == STOP_LOOKS {
+            return Ok(Ran {
+                completed: job.state == State::Completed,
+                figures: joined(&beat.get().figures, &job),
+            });
+        }
+        tokio::time::sleep(STOP_POLL).await;
+    }
+}
+
+/// Watches a job, whosever it is, until it ends.
 pub(crate) async fn track(
     server: &dyn JobServer,
+    records: &dyn Records,
     attempt: &impl Attempt,
     job_id: &str,
-    figures: &Details<TrackBatchOutput>,
+    told: &Details<TrackBatchOutput>,
 ) -> Result<TrackBatchOutput, Stop> {
     loop {
         let Some(job) = server.describe(job_id).await? else {
-            return Err(Stop::Failed(Error::not_found("batch operation", job_id)));
+            match records.read(job_id).await? {
+                // Ended without a job.
+                Some(record) if record.ended => return Ok(told.get()),
+                Some(_) if attempt.pause(POLL).await => return Err(Stop::Told),
+                Some(_) => continue,
+                None => return Err(Stop::Failed(Error::not_found(RESOURCE, job_id))),
+            }
         };
-        let seen = figures.get();
-        let now = match job.state {
-            // The server's own heartbeat may not be there yet, and is gone once the job failed.
-            State::Running | State::Failed => TrackBatchOutput {
-                completed: false,
-                total: job.total.max(seen.total),
-                done: job.done.max(seen.done),
-                failed: job.failed.max(seen.failed),
-            },
-            State::Completed => TrackBatchOutput {
-                completed: true,
-                total: job.total,
-                done: job.done,
-                failed: job.failed,
-            },
+        let seen = told.get();
+        let before = Figures {
+            total: seen.total,
+            done: seen.done,
+            failed: seen.failed,
+            ..Figures::default()
         };
-        figures.set(now.clone());
+        let now = joined(&before, &job);
+        let now = TrackBatchOutput {
+            completed: job.state == State::Completed,
+            total: now.total,
+            done: now.done,
+            failed: now.failed,
+        };
+        told.set(now.clone());
         if !job.is_running() {
             return Ok(now);
         }
@@ -169,4 +252,11 @@ pub(crate) async fn track(
             return Err(Stop::Told);
         }
     }
+}
+
+async fn look(server: &dyn JobServer, job_id: &str) -> Result<Job, Error> {
+    server
+        .describe(job_id)
+        .await?
+        .ok_or_else(|| Error::not_found(RESOURCE, job_id))
 }

@@ -28,9 +28,74 @@ pub(crate) fn open(sealed: &str) -> Option<Vec<u8>> {
     (!token.is_empty() && Sha256::digest(token)[..SEAL] == *checksum).then(|| token.to_vec())
 }
 
+/// Where a list goes on: operations in line come first, then the server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the line, behind so many.
+    Line(usize),
+    /// On the server, by its own token.
+    Server(Vec<u8>),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Line(0)
+    }
+}
+
+impl Place {
+    /// From a token; the empty one is the beginning.
+    pub(crate) fn read(token: &[u8]) -> Option<Self> {
+        match token.split_first() {
+            None => Some(Self::default()),
+            Some((b'l', rest)) => offset(rest).map(Self::Line),
+            Some((b's', rest)) => Some(Self::Server(rest.to_vec())),
+            Some(_) => None,
+        }
+    }
+
+    /// As a token.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        match self {
+            Self::Line(offset) => [b"l", of_offset(*offset).as_slice()].concat(),
+            Self::Server(token) => [b"s", token.as_slice()].concat(),
+        }
+    }
+}
+
+/// A place in a list that is kept whole; the empty token is its beginning.
+pub(crate) fn offset(token: &[u8]) -> Option<usize> {
+    if token.is_empty() {
+        return Some(0);
+    }
+    std::str::from_utf8(token).ok()?.parse().ok()
+}
+
+/// Such a place as a token.
+pub(crate) fn of_offset(offset: usize) -> Vec<u8> {
+    offset.to_string().into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_read_back() {
+        for place in [
+            Place::Line(0),
+            Place::Line(40),
+            Place::Server(Vec::new()),
+            Place::Server(vec![0, 1, 255]),
+        ] {
+            assert_eq!(Place::read(&place.write()), Some(place));
+        }
+        assert_eq!(Place::read(b""), Some(Place::Line(0)));
+        assert_eq!(
+            (Place::read(b"x1"), Place::read(b"l-1"), offset(b"1x")),
+            (None, None, None)
+        );
+    }
 
     #[test]
     fn only_what_was_sealed_opens() {

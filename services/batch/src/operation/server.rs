@@ -2,8 +2,10 @@
 //! server that misbehaves on demand.
 
 use super::{
+    executions::Executions,
     identity::NAME,
-    job::{Job, Kind, Listed, NewJob, State},
+    job::{Job, Listed, NewJob, State},
+    support,
 };
 use prost::Message as _;
 use quell_mesh::{
@@ -13,14 +15,12 @@ use quell_mesh::{
 use std::time::Duration;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_common::protos::temporal::api::{
-    batch::v1::{BatchOperationCancellation, BatchOperationTermination},
     common::v1::WorkflowExecution,
     enums::v1::ResourceExhaustedCause,
     errordetails::v1::ResourceExhaustedFailure,
     workflowservice::v1::{
         CountWorkflowExecutionsRequest, DescribeBatchOperationRequest, DescribeWorkflowExecutionRequest,
-        ListBatchOperationsRequest, StartBatchOperationRequest, StopBatchOperationRequest,
-        start_batch_operation_request::Operation,
+        GetSystemInfoRequest, ListBatchOperationsRequest, StartBatchOperationRequest, StopBatchOperationRequest,
     },
 };
 use tonic::{Code, Request, Status};
@@ -42,7 +42,9 @@ pub(crate) enum Started {
 
 /// What is asked of the server. Errors are those of [`Error`]; an answer that says "there is none" is not an error.
 #[async_trait::async_trait]
-pub(crate) trait JobServer: Send + Sync + 'static {
+pub(crate) trait JobServer: Executions {
+    /// Its version, as it tells it.
+    async fn version(&self) -> Result<String, Error>;
     /// How many executions match; a query that the server calls invalid is [`Error::InvalidArgument`].
     async fn count(&self, query: &str) -> Result<i64, Error>;
     /// The job, if it is there and is a batch operation.
@@ -101,12 +103,13 @@ impl TemporalServer {
         Self { namespace }
     }
 
-    fn name(&self) -> String {
+    /// Name of the namespace.
+    pub(crate) fn name(&self) -> String {
         self.namespace.namespace().to_owned()
     }
 
     /// A raw stub: polls and retries would only litter the trace.
-    async fn raw(&self) -> Result<Box<dyn WorkflowService>, Error> {
+    pub(crate) async fn raw(&self) -> Result<Box<dyn WorkflowService>, Error> {
         self.namespace.raw().await
     }
 
@@ -131,7 +134,8 @@ impl TemporalServer {
     }
 }
 
-fn timed<T>(message: T) -> Request<T> {
+/// A request with our time limit.
+pub(crate) fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL_TIMEOUT);
     request
@@ -153,6 +157,12 @@ impl JobServer for TemporalServer {
             .count)
     }
 
+    async fn version(&self) -> Result<String, Error> {
+        let request = GetSystemInfoRequest::default();
+        let answer = self.raw().await?.get_system_info(timed(request)).await?;
+        Ok(answer.into_inner().server_version)
+    }
+
     async fn describe(&self, id: &str) -> Result<Option<Job>, Error> {
         let request = DescribeBatchOperationRequest {
             namespace: self.name(),
@@ -163,6 +173,7 @@ impl JobServer for TemporalServer {
             // The server stumbles over a completed workflow that is no batch operation, for want of the figures that it
             // looks for, and masks what it stumbled over.
             Err(status) if status.code() == Code::Unknown && !self.is_job(id).await? => Ok(None),
+            Err(status) if support::is_switched_off(&status) => Err(support::switched_off()),
             Err(status) => match Error::from(status) {
                 Error::NotFound { .. } => Ok(None),
                 error => Err(error),
@@ -172,27 +183,21 @@ impl JobServer for TemporalServer {
 
     async fn start(&self, job: &NewJob) -> Result<Started, Error> {
         let identity = job.identity.to_string();
-        let operation = match job.kind {
-            Kind::Terminate => Operation::TerminationOperation(BatchOperationTermination {
-                details: None,
-                identity,
-            }),
-            Kind::Cancel => Operation::CancellationOperation(BatchOperationCancellation { identity }),
-        };
-        let request = StartBatchOperationRequest {
+        let mut request = StartBatchOperationRequest {
             namespace: self.name(),
-            visibility_query: job.query.clone(),
             job_id: job.id.clone(),
             reason: job.reason.clone(),
-            operation: Some(operation),
+            operation: Some(job.action.operation(identity)),
             ..StartBatchOperationRequest::default()
         };
+        job.selection.write(&mut request);
         let mut request = no_retry(request);
         request.set_timeout(CALL_TIMEOUT);
         match self.raw().await?.start_batch_operation(request).await {
             Ok(_) => Ok(Started::Taken),
             Err(status) if is_slot_taken(&status) => Ok(Started::SlotTaken),
             Err(status) if status.code() == Code::AlreadyExists => Ok(Started::Exists),
+            Err(status) if support::is_switched_off(&status) => Err(support::switched_off()),
             Err(status) => Err(status.into()),
         }
     }

@@ -2,9 +2,14 @@
 
 mod api;
 mod loops;
+mod records;
+mod replay;
+mod turns;
 
 use super::{
-    job::{Job, Kind, Listed, Moment, NewJob, State},
+    action::{Execution, Kind, Selection},
+    executions::{Executions, Row, Seen, Sought},
+    job::{Job, Listed, Moment, NewJob, State},
     server::{JobServer, Started},
 };
 use quell_mesh::error::{Error, Reason};
@@ -22,8 +27,16 @@ struct Fake(Mutex<World>);
 struct World {
     jobs: BTreeMap<String, Job>,
     starts: u32,
+    /// Queries of jobs that were taken.
+    queries: Vec<String>,
     stops: Vec<String>,
     counts: Vec<String>,
+    /// What a count says; 200 when it is not set.
+    matches: Option<i64>,
+    /// Its version; 1.29.1 when it is not set.
+    version: Option<&'static str>,
+    /// What can be listed and described.
+    executions: Vec<Seen>,
     /// Starts that are refused although the slot is free: the server's count lags.
     lag: u32,
     /// Ids of ordinary workflows.
@@ -83,6 +96,37 @@ fn unavailable() -> Error {
 }
 
 #[async_trait::async_trait]
+impl Executions for Fake {
+    async fn rows(&self, _query: &str, page_size: i32, token: Vec<u8>) -> Result<(Vec<Row>, Vec<u8>), Error> {
+        let skip = usize::from(token.first().copied().unwrap_or(0));
+        let world = self.world();
+        let rows: Vec<_> = world
+            .executions
+            .iter()
+            .map(|seen| seen.row.clone())
+            .skip(skip)
+            .collect();
+        let size = usize::try_from(page_size).unwrap();
+        let next = if rows.len() > size {
+            vec![u8::try_from(skip + size).unwrap()]
+        } else {
+            Vec::new()
+        };
+        Ok((rows.into_iter().take(size).collect(), next))
+    }
+
+    async fn look(&self, execution: &Execution) -> Result<Option<Seen>, Error> {
+        let world = self.world();
+        let found = world.executions.iter().find(|seen| seen.row.execution == *execution);
+        Ok(found.cloned())
+    }
+
+    async fn was_signalled(&self, _execution: &Execution, _signal: Sought<'_>) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+#[async_trait::async_trait]
 impl JobServer for Fake {
     async fn count(&self, query: &str) -> Result<i64, Error> {
         let mut world = self.world();
@@ -90,7 +134,15 @@ impl JobServer for Fake {
         world
             .invalid
             .clone()
-            .map_or(Ok(200), |text| Err(Error::invalid("", text)))
+            .map_or(Ok(world.matches.unwrap_or(200)), |text| Err(Error::invalid("", text)))
+    }
+
+    async fn version(&self) -> Result<String, Error> {
+        let world = self.world();
+        if world.down {
+            return Err(unavailable());
+        }
+        Ok(world.version.unwrap_or("1.29.1").to_owned())
     }
 
     async fn describe(&self, id: &str) -> Result<Option<Job>, Error> {
@@ -116,8 +168,11 @@ impl JobServer for Fake {
             return Ok(Started::Exists);
         }
         world.clock += 1;
+        if let Selection::Query(query) = &new.selection {
+            world.queries.push(query.clone());
+        }
         let mut taken = job(&new.id, State::Running);
-        taken.kind = Some(new.kind);
+        taken.kind = Some(new.action.kind());
         taken.identity = new.identity.to_string();
         taken.start_time = Some(Moment {
             seconds: 1_700_000_000 + world.clock,

@@ -1,0 +1,442 @@
+//! Every kind of batch operation, on a thousand workflows each; what it did is read from the executions themselves, one Describe each.
+//! On a Temporal of the test's own, whose batches are allowed to be fast: at the default of 50 a second this would take minutes. (At the
+//! default speed batches run in [`crate::rpcs_batch`].)
+
+use crate::{
+    cancel::{Snowballs, query, snowball, workload},
+    details,
+    harness::{Mesh, channel, mesh, unique},
+    outside::start_one,
+    poll::{LONG, SOON, eventually, when},
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+use quell_api::{
+    batch::v1::{
+        BatchExecution, BatchOperation, BatchOperationKind, BatchOperationState, BatchReset, BatchSignal,
+        GetBatchOperationRequest, ListSurvivorsRequest, ResetExclude, StartBatchOperationRequest, Survivor,
+        SurvivorState, batch_operation_service_client::BatchOperationServiceClient, batch_reset::To,
+    },
+    work::v1::SnowballSpec,
+};
+use quell_cli::dev::{DevMesh, Part};
+use std::collections::BTreeMap;
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, Url};
+use temporalio_common::protos::temporal::api::{
+    common::v1::WorkflowExecution,
+    enums::v1::WorkflowExecutionStatus,
+    history::v1::history_event::Attributes,
+    workflowservice::v1::{
+        DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, GetWorkflowExecutionHistoryRequest,
+        ListWorkflowExecutionsRequest, SignalWorkflowExecutionRequest,
+    },
+};
+use tonic::{Code, IntoRequest as _, transport::Channel};
+
+/// Workflows of each kind.
+const EACH: usize = 1_000;
+/// Questions to Temporal at once.
+const AT_ONCE: usize = 32;
+
+/// A mesh of the test's own: Temporal, work, batch.
+struct Own {
+    dev: DevMesh,
+    client: Client,
+    batches: BatchOperationServiceClient<Channel>,
+}
+
+impl Own {
+    async fn start(mesh: &Mesh, name: &str, dynamic: &[&str]) -> Self {
+        let mut builder = DevMesh::builder()
+            .binaries(mesh.binaries())
+            .folder(mesh.folder(name))
+            .services([Part::Work, Part::Batch]);
+        for setting in dynamic {
+            builder = builder.temporal_arg("--dynamic-config-value").temporal_arg(*setting);
+        }
+        let dev = builder.start().await.expect("a mesh of the test's own starts");
+        let url: Url = dev.temporal_address().parse().expect("a valid address");
+        let connection = Connection::connect(ConnectionOptions::new(url).identity("e2e").build()).await;
+        let client = Client::new(connection.expect("Temporal runs"), ClientOptions::new("main").build());
+        Self {
+            batches: BatchOperationServiceClient::new(channel(&dev.address(Part::Batch))),
+            client: client.expect("the options are valid"),
+            dev,
+        }
+    }
+
+    async fn start_many(&self, id: &str) -> Vec<String> {
+        let ids: Vec<String> = (0..EACH).map(|n| format!("{id}-{n}")).collect();
+        futures::stream::iter(ids.clone())
+            .map(|workflow| start_one(&self.client, "Sleeper", workflow, id))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await
+            .expect("Temporal starts them");
+        ids
+    }
+
+    /// Starts an operation over `EACH` workflows, once they are in the index, and waits for its end.
+    async fn run(&self, request: StartBatchOperationRequest) -> BatchOperation {
+        let validate = StartBatchOperationRequest {
+            validate_only: true,
+            ..request.clone()
+        };
+        if request.executions.is_empty() {
+            eventually(SOON, "all of them are in the index", async || {
+                let answer = self.batches.clone().start_batch_operation(validate.clone()).await;
+                let matched = answer.map_err(|status| status.to_string())?.into_inner().matched;
+                when(matched == EACH as i64, || format!("{matched} match"))
+            })
+            .await;
+        }
+        let started = self.batches.clone().start_batch_operation(request).await;
+        let job_id = started.expect("it is taken").into_inner().job_id;
+        eventually(LONG, &format!("{job_id} ends"), async || {
+            let request = GetBatchOperationRequest { job_id: job_id.clone() };
+            let answer = self.batches.clone().get_batch_operation(request).await;
+            let operation = answer.map_err(|status| status.to_string())?.into_inner().operation;
+            let operation = operation.ok_or("an empty answer")?;
+            when(operation.close_time.is_some(), || format!("{operation:?}"))?;
+            Ok(operation)
+        })
+        .await
+    }
+
+    async fn survivors(&self, job_id: &str) -> Vec<Survivor> {
+        let mut request = ListSurvivorsRequest {
+            job_id: job_id.to_owned(),
+            page_size: 700,
+            ..ListSurvivorsRequest::default()
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = self.batches.clone().list_survivors(request.clone()).await;
+            let page = page.expect("it has ended").into_inner();
+            all.extend(page.survivors);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return all;
+            }
+        }
+    }
+
+    /// Describes one by one: the newest run, or `None` where there is none.
+    async fn describe(&self, ids: &[String]) -> BTreeMap<String, Option<DescribeWorkflowExecutionResponse>> {
+        let answers = futures::stream::iter(ids.to_vec()).map(|id| async move {
+            let described = self.describe_run(&id, "").await;
+            (id, described)
+        });
+        answers.buffer_unordered(AT_ONCE).collect().await
+    }
+
+    async fn describe_run(&self, workflow_id: &str, run_id: &str) -> Option<DescribeWorkflowExecutionResponse> {
+        let request = DescribeWorkflowExecutionRequest {
+            namespace: "main".to_owned(),
+            execution: Some(execution(workflow_id, run_id)),
+        };
+        let mut stub = self.client.connection().workflow_service();
+        match stub.describe_workflow_execution(request.into_request()).await {
+            Ok(answer) => Some(answer.into_inner()),
+            Err(status) if status.code() == Code::NotFound => None,
+            Err(status) => panic!("{workflow_id}: {status}"),
+        }
+    }
+
+    /// Workflow ids of what matches, at most 1,000.
+    async fn listed(&self, query: &str) -> Vec<String> {
+        let request = ListWorkflowExecutionsRequest {
+            namespace: "main".to_owned(),
+            page_size: 1_000,
+            query: query.to_owned(),
+            ..ListWorkflowExecutionsRequest::default()
+        };
+        let mut stub = self.client.connection().workflow_service();
+        let answer = stub.list_workflow_executions(request.into_request()).await;
+        let rows = answer.expect("the query is valid").into_inner().executions;
+        rows.into_iter()
+            .filter_map(|row| row.execution)
+            .map(|execution| execution.workflow_id)
+            .collect()
+    }
+
+    async fn all_are(&self, ids: &[String], wanted: WorkflowExecutionStatus) {
+        for (id, described) in self.describe(ids).await {
+            let info = described.and_then(|answer| answer.workflow_execution_info);
+            assert_eq!(info.map(|info| info.status()), Some(wanted), "{id}");
+        }
+    }
+
+    /// Names and arguments of the signals in a history, as text.
+    async fn signals(&self, workflow_id: &str) -> Vec<(String, Vec<String>)> {
+        let request = GetWorkflowExecutionHistoryRequest {
+            namespace: "main".to_owned(),
+            execution: Some(execution(workflow_id, "")),
+            ..GetWorkflowExecutionHistoryRequest::default()
+        };
+        let mut stub = self.client.connection().workflow_service();
+        let answer = stub.get_workflow_execution_history(request.into_request()).await;
+        let history = answer.expect("it is there").into_inner().history.expect("a history");
+        let signals = history.events.into_iter().filter_map(|event| match event.attributes {
+            Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) => Some(signal),
+            _ => None,
+        });
+        signals
+            .map(|signal| {
+                let payloads = signal.input.unwrap_or_default().payloads;
+                let text = payloads
+                    .into_iter()
+                    .map(|one| String::from_utf8(one.data).expect("JSON"));
+                (signal.signal_name, text.collect())
+            })
+            .collect()
+    }
+}
+
+fn execution(workflow_id: &str, run_id: &str) -> WorkflowExecution {
+    WorkflowExecution {
+        workflow_id: workflow_id.to_owned(),
+        run_id: run_id.to_owned(),
+    }
+}
+
+fn request(id: &str, kind: BatchOperationKind) -> StartBatchOperationRequest {
+    StartBatchOperationRequest {
+        target: workload(id),
+        kind: kind.into(),
+        reason: "an end-to-end test".to_owned(),
+        ..StartBatchOperationRequest::default()
+    }
+}
+
+fn complete(operation: &BatchOperation, done: usize) {
+    assert_eq!(operation.state(), BatchOperationState::Completed, "{operation:?}");
+    assert_eq!(
+        (operation.total, operation.completed, operation.failed),
+        (done as i64, done as i64, 0),
+        "{operation:?}"
+    );
+    assert!(
+        operation.survivors_complete && operation.problem.is_empty(),
+        "{operation:?}"
+    );
+}
+
+fn signal(name: &str, input: &[&str]) -> BatchSignal {
+    BatchSignal {
+        name: name.to_owned(),
+        input: input.iter().map(|&text| text.to_owned()).collect(),
+    }
+}
+
+#[tokio::test]
+async fn every_kind_does_what_it_says_to_a_thousand_workflows() {
+    let mesh = mesh().await;
+    let fast = ["worker.batcherRPS=2000", "worker.batcherConcurrency=10"];
+    let own = Own::start(&mesh, "batch-kinds", &fast).await;
+    terminate(&own).await;
+    signal_and_terminate_some(&own).await;
+    cancel_then_delete(&own).await;
+    reset(&own).await;
+    assert_eq!(
+        own.dev.stop().await,
+        Vec::<String>::new(),
+        "all end when they are asked to"
+    );
+}
+
+async fn terminate(own: &Own) {
+    let id = unique("terminate");
+    let ids = own.start_many(&id).await;
+    let operation = own.run(request(&id, BatchOperationKind::Terminate)).await;
+    complete(&operation, EACH);
+    assert_eq!(operation.survivors, 0, "{operation:?}");
+    own.all_are(&ids, WorkflowExecutionStatus::Terminated).await;
+}
+
+async fn signal_and_terminate_some(own: &Own) {
+    let id = unique("signal");
+    let ids = own.start_many(&id).await;
+    let (note, input) = ("note", ["{\"a\":[1,2]}", "\"two\""]);
+    let operation = own
+        .run(StartBatchOperationRequest {
+            signal: Some(signal(note, &input)),
+            ..request(&id, BatchOperationKind::Signal)
+        })
+        .await;
+    complete(&operation, EACH);
+    assert_eq!(
+        operation.survivors, 0,
+        "each has the signal in its history: {operation:?}"
+    );
+    own.all_are(&ids, WorkflowExecutionStatus::Running).await;
+    let wanted = vec![(note.to_owned(), input.map(str::to_owned).to_vec())];
+    let signals = futures::stream::iter(&ids).map(|id| async move { (id, own.signals(id).await) });
+    for (id, came) in signals.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+        assert_eq!(came, wanted, "{id}");
+    }
+
+    // A list: those that are named, and no other.
+    let (named, others) = ids.split_at(50);
+    let executions = named.iter().map(|id| BatchExecution {
+        workflow_id: id.clone(),
+        run_id: String::new(),
+    });
+    let operation = own
+        .run(StartBatchOperationRequest {
+            target: None,
+            executions: executions.collect(),
+            ..request(&id, BatchOperationKind::Terminate)
+        })
+        .await;
+    complete(&operation, named.len());
+    assert_eq!(
+        (operation.survivors, operation.query.as_str()),
+        (0, ""),
+        "{operation:?}"
+    );
+    own.all_are(named, WorkflowExecutionStatus::Terminated).await;
+    own.all_are(others, WorkflowExecutionStatus::Running).await;
+}
+
+async fn cancel_then_delete(own: &Own) {
+    let id = unique("cancel");
+    let ids = own.start_many(&id).await;
+    let operation = own.run(request(&id, BatchOperationKind::Cancel)).await;
+    complete(&operation, EACH);
+    for (id, described) in own.describe(&ids).await {
+        let asked = described.and_then(|answer| answer.workflow_extended_info);
+        assert!(asked.is_some_and(|more| more.cancel_requested), "{id}");
+    }
+    // Nobody works on them, so none can heed it: each is named as what it is.
+    let survivors = own.survivors(&operation.job_id).await;
+    assert_eq!(
+        (survivors.len(), operation.survivors),
+        (EACH, EACH as i64),
+        "{operation:?}"
+    );
+    for survivor in &survivors {
+        assert_eq!(survivor.state(), SurvivorState::CancelRequested, "{survivor:?}");
+    }
+
+    // Some of them closed, most open: all are deleted.
+    let some = ids.iter().take(30).map(|id| BatchExecution {
+        workflow_id: id.clone(),
+        run_id: String::new(),
+    });
+    let closed = StartBatchOperationRequest {
+        target: None,
+        executions: some.collect(),
+        ..request(&id, BatchOperationKind::Terminate)
+    };
+    complete(&own.run(closed).await, 30);
+    let operation = own
+        .run(StartBatchOperationRequest {
+            include_closed: true,
+            ..request(&id, BatchOperationKind::Delete)
+        })
+        .await;
+    assert_eq!(operation.state(), BatchOperationState::Completed, "{operation:?}");
+    eventually(SOON, "all are gone", async || {
+        let there: Vec<_> = own.describe(&ids).await.into_values().flatten().collect();
+        when(there.is_empty(), || format!("{} are there, {operation:?}", there.len()))
+    })
+    .await;
+}
+
+/// Leaves of a snowball: they have a worker, and so a workflow task to be reset to.
+async fn reset(own: &Own) {
+    let id = unique("reset");
+    let mut work = Snowballs::new(channel(&own.dev.address(Part::Work)));
+    let shape = SnowballSpec {
+        width: EACH.try_into().expect("a thousand"),
+        depth: 1,
+        workload_id: id.clone(),
+        ..SnowballSpec::default()
+    };
+    snowball(&mut work, shape).await;
+    let leaves = format!("WorkloadId = \"{id}\" AND WorkflowType = \"ChildWorkflow\"");
+    let ids = eventually(LONG, "it is grown", async || {
+        let ids = own.listed(&leaves).await;
+        when(ids.len() == EACH, || format!("{} leaves", ids.len()))?;
+        Ok(ids)
+    })
+    .await;
+    let before = eventually(LONG, "each has a completed workflow task", async || {
+        let seen = own.describe(&ids).await;
+        let ready = seen.values().flatten().filter(|answer| {
+            // Started, first task scheduled, started and completed, timer started.
+            let info = answer.workflow_execution_info.as_ref();
+            info.is_some_and(|info| info.history_length >= 5)
+        });
+        let ready = ready.count();
+        when(ready == EACH, || format!("{ready} are ready"))?;
+        Ok(seen)
+    })
+    .await;
+    // What is not to be applied again is gone from the new run.
+    let (one, note) = (&ids[0], "note");
+    let send = SignalWorkflowExecutionRequest {
+        namespace: "main".to_owned(),
+        workflow_execution: Some(execution(one, "")),
+        signal_name: note.to_owned(),
+        ..SignalWorkflowExecutionRequest::default()
+    };
+    let mut stub = own.client.connection().workflow_service();
+    stub.signal_workflow_execution(send.into_request())
+        .await
+        .expect("it runs");
+    assert_eq!(own.signals(one).await, [(note.to_owned(), Vec::new())]);
+    let operation = own
+        .run(StartBatchOperationRequest {
+            target: query(leaves),
+            reset: Some(BatchReset {
+                to: Some(To::FirstWorkflowTask(true)),
+                exclude: vec![ResetExclude::Signal.into()],
+                ..BatchReset::default()
+            }),
+            ..request(&id, BatchOperationKind::Reset)
+        })
+        .await;
+    complete(&operation, EACH);
+    assert_eq!(operation.survivors, 0, "{operation:?}");
+    let run = |answer: &Option<DescribeWorkflowExecutionResponse>| {
+        let info = answer.as_ref()?.workflow_execution_info.as_ref()?;
+        Some(info.execution.as_ref()?.run_id.clone())
+    };
+    let put_aside = format!("WorkloadId = \"{id}\" AND WorkflowType = \"ChildWorkflow\" AND CloseTime IS NOT NULL");
+    assert_eq!(own.listed(&put_aside).await.len(), EACH, "each is reset once");
+    for (id, now) in own.describe(&ids).await {
+        let old = run(&before[&id]).expect("it ran");
+        assert_ne!(run(&now), Some(old.clone()), "{id} has the run that it had");
+        let more = now.as_ref().and_then(|answer| answer.workflow_extended_info.as_ref());
+        assert!(more.is_some_and(|more| more.last_reset_time.is_some()), "{id}: {now:?}");
+    }
+    let old = own.describe_run(one, &run(&before[one]).expect("it ran")).await;
+    let put_aside = old.and_then(|answer| answer.workflow_extended_info);
+    assert!(put_aside.is_some_and(|more| !more.reset_run_id.is_empty()), "{one}");
+    assert!(own.signals(one).await.is_empty(), "signals were excluded");
+}
+
+/// A server on which batch operations are switched off: told at once, with what would be needed.
+#[tokio::test]
+async fn a_server_that_does_no_batches_is_told_at_once() {
+    let mesh = mesh().await;
+    let own = Own::start(&mesh, "batch-off", &["frontend.enableBatcher=false"]).await;
+    let id = unique("off");
+    start_one(&own.client, "Sleeper", id.clone(), &id)
+        .await
+        .expect("Temporal starts it");
+    let refused = own
+        .batches
+        .clone()
+        .start_batch_operation(request(&id, BatchOperationKind::Terminate))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        details::reason("Start", &refused, Code::FailedPrecondition),
+        "TEMPORAL_UNSUPPORTED"
+    );
+    assert_eq!(details::unmet("Start", &refused), ["temporal"]);
+    assert!(refused.message().contains("frontend.enableBatcher"), "{refused:?}");
+    own.all_are(&[id], WorkflowExecutionStatus::Running).await;
+}
