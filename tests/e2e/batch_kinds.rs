@@ -2,202 +2,35 @@
 //! On a Temporal of the test's own, whose batches are allowed to be fast: at the default of 50 a second this would take minutes. (At the
 //! default speed batches run in [`crate::rpcs_batch`].)
 
+mod own;
+
 use crate::{
     cancel::{Snowballs, query, snowball, workload},
     details,
-    harness::{Mesh, channel, mesh, unique},
+    harness::{channel, mesh, unique},
     outside::start_one,
     poll::{LONG, SOON, eventually, when},
 };
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
+use own::{Own, execution};
 use quell_api::{
     batch::v1::{
-        BatchExecution, BatchOperation, BatchOperationKind, BatchOperationState, BatchReset, BatchSignal,
-        GetBatchOperationRequest, ListSurvivorsRequest, ResetExclude, StartBatchOperationRequest, Survivor,
-        SurvivorState, batch_operation_service_client::BatchOperationServiceClient, batch_reset::To,
+        BatchExecution, BatchOperation, BatchOperationKind, BatchOperationState, BatchReset, BatchSignal, ResetExclude,
+        StartBatchOperationRequest, SurvivorState, batch_reset::To,
     },
     work::v1::SnowballSpec,
 };
-use quell_cli::dev::{DevMesh, Part};
-use std::collections::BTreeMap;
-use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, Url};
+use quell_cli::dev::Part;
 use temporalio_common::protos::temporal::api::{
-    common::v1::WorkflowExecution,
     enums::v1::WorkflowExecutionStatus,
-    history::v1::history_event::Attributes,
-    workflowservice::v1::{
-        DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, GetWorkflowExecutionHistoryRequest,
-        ListWorkflowExecutionsRequest, SignalWorkflowExecutionRequest,
-    },
+    workflowservice::v1::{DescribeWorkflowExecutionResponse, SignalWorkflowExecutionRequest},
 };
-use tonic::{Code, IntoRequest as _, transport::Channel};
+use tonic::{Code, IntoRequest as _};
 
 /// Workflows of each kind.
 const EACH: usize = 1_000;
 /// Questions to Temporal at once.
 const AT_ONCE: usize = 32;
-
-/// A mesh of the test's own: Temporal, work, batch.
-struct Own {
-    dev: DevMesh,
-    client: Client,
-    batches: BatchOperationServiceClient<Channel>,
-}
-
-impl Own {
-    async fn start(mesh: &Mesh, name: &str, dynamic: &[&str]) -> Self {
-        let mut builder = DevMesh::builder()
-            .binaries(mesh.binaries())
-            .folder(mesh.folder(name))
-            .services([Part::Work, Part::Batch]);
-        for setting in dynamic {
-            builder = builder.temporal_arg("--dynamic-config-value").temporal_arg(*setting);
-        }
-        let dev = builder.start().await.expect("a mesh of the test's own starts");
-        let url: Url = dev.temporal_address().parse().expect("a valid address");
-        let connection = Connection::connect(ConnectionOptions::new(url).identity("e2e").build()).await;
-        let client = Client::new(connection.expect("Temporal runs"), ClientOptions::new("main").build());
-        Self {
-            batches: BatchOperationServiceClient::new(channel(&dev.address(Part::Batch))),
-            client: client.expect("the options are valid"),
-            dev,
-        }
-    }
-
-    async fn start_many(&self, id: &str) -> Vec<String> {
-        let ids: Vec<String> = (0..EACH).map(|n| format!("{id}-{n}")).collect();
-        futures::stream::iter(ids.clone())
-            .map(|workflow| start_one(&self.client, "Sleeper", workflow, id))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<()>>()
-            .await
-            .expect("Temporal starts them");
-        ids
-    }
-
-    /// Starts an operation over `EACH` workflows, once they are in the index, and waits for its end.
-    async fn run(&self, request: StartBatchOperationRequest) -> BatchOperation {
-        let validate = StartBatchOperationRequest {
-            validate_only: true,
-            ..request.clone()
-        };
-        if request.executions.is_empty() {
-            eventually(SOON, "all of them are in the index", async || {
-                let answer = self.batches.clone().start_batch_operation(validate.clone()).await;
-                let matched = answer.map_err(|status| status.to_string())?.into_inner().matched;
-                when(matched == EACH as i64, || format!("{matched} match"))
-            })
-            .await;
-        }
-        let started = self.batches.clone().start_batch_operation(request).await;
-        let job_id = started.expect("it is taken").into_inner().job_id;
-        eventually(LONG, &format!("{job_id} ends"), async || {
-            let request = GetBatchOperationRequest { job_id: job_id.clone() };
-            let answer = self.batches.clone().get_batch_operation(request).await;
-            let operation = answer.map_err(|status| status.to_string())?.into_inner().operation;
-            let operation = operation.ok_or("an empty answer")?;
-            when(operation.close_time.is_some(), || format!("{operation:?}"))?;
-            Ok(operation)
-        })
-        .await
-    }
-
-    async fn survivors(&self, job_id: &str) -> Vec<Survivor> {
-        let mut request = ListSurvivorsRequest {
-            job_id: job_id.to_owned(),
-            page_size: 700,
-            ..ListSurvivorsRequest::default()
-        };
-        let mut all = Vec::new();
-        loop {
-            let page = self.batches.clone().list_survivors(request.clone()).await;
-            let page = page.expect("it has ended").into_inner();
-            all.extend(page.survivors);
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() {
-                return all;
-            }
-        }
-    }
-
-    /// Describes one by one: the newest run, or `None` where there is none.
-    async fn describe(&self, ids: &[String]) -> BTreeMap<String, Option<DescribeWorkflowExecutionResponse>> {
-        let answers = futures::stream::iter(ids.to_vec()).map(|id| async move {
-            let described = self.describe_run(&id, "").await;
-            (id, described)
-        });
-        answers.buffer_unordered(AT_ONCE).collect().await
-    }
-
-    async fn describe_run(&self, workflow_id: &str, run_id: &str) -> Option<DescribeWorkflowExecutionResponse> {
-        let request = DescribeWorkflowExecutionRequest {
-            namespace: "main".to_owned(),
-            execution: Some(execution(workflow_id, run_id)),
-        };
-        let mut stub = self.client.connection().workflow_service();
-        match stub.describe_workflow_execution(request.into_request()).await {
-            Ok(answer) => Some(answer.into_inner()),
-            Err(status) if status.code() == Code::NotFound => None,
-            Err(status) => panic!("{workflow_id}: {status}"),
-        }
-    }
-
-    /// Workflow ids of what matches, at most 1,000.
-    async fn listed(&self, query: &str) -> Vec<String> {
-        let request = ListWorkflowExecutionsRequest {
-            namespace: "main".to_owned(),
-            page_size: 1_000,
-            query: query.to_owned(),
-            ..ListWorkflowExecutionsRequest::default()
-        };
-        let mut stub = self.client.connection().workflow_service();
-        let answer = stub.list_workflow_executions(request.into_request()).await;
-        let rows = answer.expect("the query is valid").into_inner().executions;
-        rows.into_iter()
-            .filter_map(|row| row.execution)
-            .map(|execution| execution.workflow_id)
-            .collect()
-    }
-
-    async fn all_are(&self, ids: &[String], wanted: WorkflowExecutionStatus) {
-        for (id, described) in self.describe(ids).await {
-            let info = described.and_then(|answer| answer.workflow_execution_info);
-            assert_eq!(info.map(|info| info.status()), Some(wanted), "{id}");
-        }
-    }
-
-    /// Names and arguments of the signals in a history, as text.
-    async fn signals(&self, workflow_id: &str) -> Vec<(String, Vec<String>)> {
-        let request = GetWorkflowExecutionHistoryRequest {
-            namespace: "main".to_owned(),
-            execution: Some(execution(workflow_id, "")),
-            ..GetWorkflowExecutionHistoryRequest::default()
-        };
-        let mut stub = self.client.connection().workflow_service();
-        let answer = stub.get_workflow_execution_history(request.into_request()).await;
-        let history = answer.expect("it is there").into_inner().history.expect("a history");
-        let signals = history.events.into_iter().filter_map(|event| match event.attributes {
-            Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) => Some(signal),
-            _ => None,
-        });
-        signals
-            .map(|signal| {
-                let payloads = signal.input.unwrap_or_default().payloads;
-                let text = payloads
-                    .into_iter()
-                    .map(|one| String::from_utf8(one.data).expect("JSON"));
-                (signal.signal_name, text.collect())
-            })
-            .collect()
-    }
-}
-
-fn execution(workflow_id: &str, run_id: &str) -> WorkflowExecution {
-    WorkflowExecution {
-        workflow_id: workflow_id.to_owned(),
-        run_id: run_id.to_owned(),
-    }
-}
 
 fn request(id: &str, kind: BatchOperationKind) -> StartBatchOperationRequest {
     StartBatchOperationRequest {

@@ -8,7 +8,7 @@ use super::{
     loops::guarded,
     messages::OperationInput,
     page_token,
-    record::Record,
+    refusals::{about_to_be_taken, full, reused, slot_taken, wrong_state},
     server::JobServer,
     spec::Spec,
     store::{RESOURCE, Records},
@@ -20,17 +20,10 @@ use quell_api::{
     batch::v1::{self as pb, batch_operation_service_server::BatchOperationService},
     validate::Checker,
 };
-use quell_mesh::{
-    Shutdown,
-    error::{Error, Reason},
-};
-use std::{pin::Pin, sync::Arc, time::Duration};
+use quell_mesh::{Shutdown, error::Error};
+use std::{pin::Pin, sync::Arc};
 use tonic::{Request, Response, Status};
 
-/// Executions a second that the server's batch works at, unless an operator changed it (`worker.batcherRPS`).
-const SERVER_RATE: i64 = 50;
-/// Bounds of the wait that a caller is told when the slot is taken.
-const RETRY_AFTER: std::ops::RangeInclusive<i64> = 2..=60;
 /// Operations that may wait: the line is read whole at each look.
 const MOST_WAITING: usize = 500;
 const DEFAULT_SAMPLE: i32 = 10;
@@ -154,10 +147,7 @@ impl Api {
     async fn admit(&self, no_wait: bool) -> Result<(), Error> {
         let line = self.records.line(&self.namespace).await?;
         if line.waiting.len() >= MOST_WAITING {
-            return Err(busy(
-                format!("{MOST_WAITING} operations wait for the slot"),
-                *RETRY_AFTER.end(),
-            ));
+            return Err(full(MOST_WAITING));
         }
         if !no_wait {
             return Ok(());
@@ -167,13 +157,7 @@ impl Api {
         }
         match line.holder {
             None => Ok(()),
-            Some(holder) => Err(busy(
-                format!(
-                    "batch operation {:?} is about to take the namespace's slot",
-                    holder.job_id
-                ),
-                *RETRY_AFTER.start(),
-            )),
+            Some(holder) => Err(about_to_be_taken(&holder.job_id)),
         }
     }
 
@@ -300,32 +284,6 @@ fn matched_by(job: &Job, spec: &Spec) -> Option<i64> {
         .is_none_or(|identity| identity.is_over(&spec.subject()));
     let kind: Option<Kind> = job.kind;
     (same && kind == Some(spec.action.kind())).then(|| identity.map_or(job.total, |identity| identity.matched))
-}
-
-fn reused(id: &str) -> Error {
-    let text = format!("{RESOURCE} {id:?} was started by another request");
-    Error::precondition(Reason::RequestIdReused, "request_id", text)
-}
-
-fn wrong_state(record: &Record, text: &str) -> Error {
-    Error::precondition(Reason::WrongState, format!("{RESOURCE}/{}", record.job_id), text)
-}
-
-/// The refusal while another job has the slot, with a guess of how long it will.
-fn slot_taken(holder: &Job) -> Error {
-    let left = (holder.total - holder.done - holder.failed).max(0) / SERVER_RATE;
-    busy(
-        format!("batch operation {:?} holds the namespace's slot", holder.id),
-        left.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()),
-    )
-}
-
-fn busy(message: String, seconds: i64) -> Error {
-    Error::ResourceExhausted {
-        reason: Reason::BatchSlotTaken,
-        message,
-        retry_after: Some(Duration::from_secs(seconds.unsigned_abs())),
-    }
 }
 
 fn checked_id(id: &str) -> Result<(), Error> {

@@ -39,6 +39,7 @@ mod owner;
 mod page_token;
 mod progress;
 mod record;
+mod refusals;
 pub(crate) mod server;
 mod spec;
 pub(crate) mod store;

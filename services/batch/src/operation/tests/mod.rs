@@ -3,6 +3,7 @@
 mod api;
 mod loops;
 mod records;
+mod refused;
 mod replay;
 mod turns;
 
