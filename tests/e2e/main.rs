@@ -35,8 +35,8 @@
 mod adjust;
 mod alone;
 mod bad_input;
-mod batch_processing;
 mod batch_kinds;
+mod batch_processing;
 mod batch_python;
 mod batch_queue;
 mod bench;

@@ -3,9 +3,9 @@
 use crate::dev::{DevMesh, Part, innermost};
 use crate::exit::Failure;
 use quell_api::canceler::v1::cancellation_service_client::CancellationServiceClient;
-use quell_api::work::v1::probe_service_client::ProbeServiceClient;
 use quell_api::work::v1::batch_processing_service_client::BatchProcessingServiceClient;
 use quell_api::work::v1::order_service_client::OrderServiceClient;
+use quell_api::work::v1::probe_service_client::ProbeServiceClient;
 use quell_api::work::v1::snowball_service_client::SnowballServiceClient;
 use quell_api::work::v1::source_service_client::SourceServiceClient;
 use std::time::Duration;

@@ -12,9 +12,9 @@
 use std::path::Path;
 
 use quell_work::{
-    probe::{ProbeRun, ProbeWorkflow},
     batch_processing::BatchProcessingWorkflow,
     order::OrderWorkflow,
+    probe::{ProbeRun, ProbeWorkflow},
     snowball::{CancelableWorkflow, ChildWorkflow},
     source::Gate,
 };

@@ -15,7 +15,7 @@
 //! stop drops its open polls, and with each the task that the server may just have handed to it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::BackoffBuilder as _;
@@ -23,15 +23,17 @@ use temporalio_client::grpc::WorkflowService;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{DescribeTaskQueueRequest, ShutdownWorkerRequest};
-use temporalio_sdk::{Runtime, Worker};
+use temporalio_sdk::Worker;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
+use super::drain::poll_timeout;
+pub use super::drain::{Drain, DrainReport, QueueReport};
 pub use super::polls::PollTally;
 use super::polls::Polls;
 use super::registry::{Home, Queue, Registry, RegistryError};
+use super::threads::Threads;
 use super::transport;
 use crate::config::WorkerSettings;
 use crate::temporal::{NamespaceClient, backoff, no_retry};
@@ -44,9 +46,6 @@ const STEADY: Duration = Duration::from_secs(30);
 
 /// How long the server may take to hear that the worker's own queue is not polled any more.
 const RELEASE: Duration = Duration::from_secs(2);
-
-/// The shortest time that a poll may be told to wait: the server refuses polls with less than two seconds.
-const SHORTEST_POLL: Duration = Duration::from_millis(1500);
 
 /// What a queue's worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,65 +60,6 @@ pub enum QueueState {
     Draining,
     /// It was drained.
     Stopped,
-}
-
-/// What a drain did on one queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueReport {
-    /// The queue.
-    pub queue: String,
-    /// Activities in flight that finished in time.
-    pub finished: u64,
-    /// Activities by type that were still running when the drain timeout passed.
-    pub left: BTreeMap<String, u64>,
-    /// Polls that were still open when the drain timeout passed, and tasks that had come and not begun: each may have cost a task.
-    pub polls_left: u64,
-    /// Whether the worker itself stopped.
-    pub stopped: bool,
-    /// What its polls brought, since it was last started.
-    pub polls: PollTally,
-}
-
-/// What a drain did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DrainReport {
-    /// One entry a queue that had a worker.
-    pub queues: Vec<QueueReport>,
-}
-
-impl DrainReport {
-    /// Whether nothing was left behind.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.queues
-            .iter()
-            .all(|queue| queue.stopped && queue.left.is_empty() && queue.polls_left == 0)
-    }
-}
-
-/// When to drain, and by when it must be over. A plain token means: as soon as it fires, within the drain timeout from then.
-#[derive(Debug, Clone, Default)]
-pub struct Drain {
-    begun: CancellationToken,
-    by: Arc<OnceLock<Instant>>,
-}
-
-impl From<CancellationToken> for Drain {
-    fn from(begun: CancellationToken) -> Self {
-        Self {
-            begun,
-            by: Arc::default(),
-        }
-    }
-}
-
-impl Drain {
-    /// Begins it. Activities may take until `by`.
-    pub fn begin(&self, by: Instant) {
-        // The first word counts.
-        let _ = self.by.set(by);
-        self.begun.cancel();
-    }
 }
 
 /// The workers of a process.
@@ -227,39 +167,6 @@ struct Keeper {
     identity: String,
     states: watch::Sender<BTreeMap<String, QueueState>>,
     runtime: Arc<Threads>,
-}
-
-/// The runtime of the workers, Tokio's and the SDK's.
-struct Threads {
-    sdk: Runtime,
-    tokio: Option<tokio::runtime::Runtime>,
-    handle: tokio::runtime::Handle,
-}
-
-impl Threads {
-    fn new() -> Result<Self, anyhow::Error> {
-        let tokio = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("workers")
-            .enable_all()
-            .build()?;
-        let handle = tokio.handle().clone();
-        let _inside = handle.enter();
-        let sdk = Runtime::from_current_tokio(temporalio_sdk::runtime::RuntimeOptions::default())?;
-        Ok(Self {
-            sdk,
-            tokio: Some(tokio),
-            handle: handle.clone(),
-        })
-    }
-}
-
-impl Drop for Threads {
-    /// Waits for nobody: a thread that an activity holds may never come back.
-    fn drop(&mut self) {
-        if let Some(tokio) = self.tokio.take() {
-            tokio.shutdown_background();
-        }
-    }
 }
 
 /// A worker on its thread.
@@ -520,33 +427,5 @@ impl Keeper {
     fn set(&self, state: QueueState) {
         self.states
             .send_if_modified(|states| states.insert(self.name.clone(), state.clone()) != Some(state));
-    }
-}
-
-/// How long a poll is told to wait: as set, but so that a drain can wait for it.
-fn poll_timeout(settings: &WorkerSettings) -> Duration {
-    settings
-        .poll_timeout
-        .min(settings.drain_timeout.mul_f64(0.75))
-        .max(SHORTEST_POLL)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_poll_ends_within_the_drain_unless_the_server_refuses_it() {
-        let poll = |poll: u64, drain: u64| {
-            poll_timeout(&WorkerSettings {
-                drain_timeout: Duration::from_secs(drain),
-                stop_timeout: Duration::from_secs(5),
-                poll_timeout: Duration::from_secs(poll),
-                tuning: Default::default(),
-            })
-        };
-        assert_eq!(poll(10, 30), Duration::from_secs(10));
-        assert_eq!(poll(60, 8), Duration::from_secs(6));
-        assert_eq!(poll(10, 1), SHORTEST_POLL);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! A worker has a connection of its own (`transport`), so that its polls can be brought to an end before it is stopped (`polls`).
 
+mod drain;
 pub(crate) mod inflight;
 pub mod manager;
 pub(crate) mod polls;
 mod registry;
+mod threads;
 mod transport;
 
 pub use registry::{Home, QueueTuning, Registry, RegistryError};
