@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use quell_sweep::Row;
 
-/// Generations between an execution and the ancestor that matches, at most; deeper trees are cut off there.
-pub(crate) const GENERATIONS: usize = 64;
+/// Generations between an execution and the ancestor that matches, at most; deeper trees are cut off there. Each that is not known
+/// costs a query, for a page of executions together.
+pub(crate) const GENERATIONS: usize = 1_000;
 /// Trees without a match that are remembered while a listing goes on.
 const TREES: usize = 100_000;
 

@@ -4,10 +4,12 @@ use std::time::SystemTime;
 
 use quell_api::target::{Filter, OPEN};
 use quell_mesh::{Error, NamespaceClient, Reason, config::CancelSettings};
+use tonic::Code;
 use tonic_types::FieldViolation;
 
 use super::{
     api::query_error, convert::epoch_ms, namespace::Namespace, query::one_of, spec::Spec, store, token::Token,
+    view::View,
 };
 
 /// The token of a request, read; nothing when none was given.
@@ -78,7 +80,12 @@ pub(super) async fn unprotected(main: &Namespace, settings: &CancelSettings, fil
             continue;
         }
         let query = filter.with(&format!("{OPEN} AND {}", one_of(attribute, values)));
-        let held = main.count(query).await?;
+        let held = match main.count(query).await {
+            Ok(held) => held,
+            // The filter itself was counted before: what the namespace does not know is the attribute, and then nothing has it.
+            Err(status) if status.code() == Code::InvalidArgument => 0,
+            Err(status) => return Err(status.into()),
+        };
         if held > 0 {
             violations.push((
                 Reason::ProtectedTarget.as_str().to_owned(),
@@ -99,15 +106,13 @@ pub(super) async fn unprotected(main: &Namespace, settings: &CancelSettings, fil
 /// Refuses a target that another cancellation is at. Found in the index, so two that start within its lag both begin; each then
 /// stops what it meets, and both prove their zero.
 pub(super) async fn alone(canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
-    let running = store::running(canceler).await?;
-    match running
-        .iter()
-        .find(|view| !view.ended && view.about.spec.target == spec.target)
-    {
-        None => Ok(()),
-        Some(first) => {
+    let same = |view: &View| view.about.spec.target == spec.target;
+    for first in store::running(canceler).await?.into_iter().filter(same) {
+        // The index may not know yet that it has ended.
+        if store::find(canceler, &first.id).await?.is_some_and(|view| !view.ended) {
             let text = format!("cancellation {} of the same target is running", first.id);
-            Err(Error::precondition(Reason::CancellationRunning, "spec.target", text))
+            return Err(Error::precondition(Reason::CancellationRunning, "spec.target", text));
         }
     }
+    Ok(())
 }

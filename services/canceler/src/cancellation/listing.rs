@@ -267,17 +267,31 @@ impl Descent {
         Ok(())
     }
 
-    /// A run that continued as new is in the target when its chain is.
+    /// A run that continued as new is in the target when a later run of its chain is. Another chain under the same workflow id is
+    /// told by its first run.
     async fn follow_chains(&self, main: &Namespace, found: &mut BTreeMap<String, Ancestor>) -> Result<(), Status> {
-        let continued = found.values().filter_map(|ancestor| ancestor.continued.clone());
-        let ids: Vec<String> = continued.filter(|id| is_quotable(id)).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let page = main.list(self.matching("WorkflowId", &ids), FULL_PAGE, None).await?;
-        let matching: BTreeSet<String> = page.rows.into_iter().map(|row| row.workflow_id).collect();
-        for ancestor in found.values_mut() {
-            ancestor.matches = ancestor.continued.as_ref().is_some_and(|id| matching.contains(id));
+        for (run_id, ancestor) in found.iter_mut() {
+            let Some(workflow_id) = ancestor.continued.clone().filter(|id| is_quotable(id)) else {
+                continue;
+            };
+            let named = std::slice::from_ref(&workflow_id);
+            let matching = main
+                .list(self.matching("WorkflowId", named), FULL_PAGE, None)
+                .await?
+                .rows;
+            if matching.is_empty() {
+                continue;
+            }
+            let Some(first) = main.first_run(workflow_id.clone(), run_id.clone()).await? else {
+                continue;
+            };
+            for row in matching {
+                let of_chain = main.first_run(workflow_id.clone(), row.run_id).await?;
+                if of_chain.as_ref() == Some(&first) {
+                    ancestor.matches = true;
+                    break;
+                }
+            }
         }
         Ok(())
     }

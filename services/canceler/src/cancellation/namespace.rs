@@ -19,7 +19,7 @@ use temporalio_common::protos::temporal::api::{
         ListWorkflowExecutionsRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
     },
 };
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::{
     ancestry::Ancestor,
@@ -214,6 +214,15 @@ impl Namespace {
             .await?
             .into_inner()
             .workflow_execution_info)
+    }
+
+    /// First run id of the chain that a run belongs to; `None` when the server does not know the run (any more).
+    pub(crate) async fn first_run(&self, workflow_id: String, run_id: String) -> Result<Option<String>, Status> {
+        match self.execution(workflow_id, run_id).await {
+            Ok(info) => Ok(info.map(|info| info.first_run_id).filter(|id| !id.is_empty())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
     }
 
     /// Terminates a chain: an empty run id, pinned by its first run.

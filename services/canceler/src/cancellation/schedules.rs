@@ -65,6 +65,8 @@ pub(crate) async fn pause(main: &Namespace, cancellation_id: &str, workload_id: 
     let mut found = Found::default();
     let note = note(cancellation_id);
     let described = describe_all(main, workload_id, &mut found.problems).await;
+    // An attempt that was lost may have paused one which cannot be looked at now.
+    found.unsure = !found.problems.is_empty();
     for Described { schedule_id, state, .. } in described.into_iter().filter(|one| one.is_targets) {
         let ours = state.notes.starts_with(NOTE);
         let paused = Paused {
