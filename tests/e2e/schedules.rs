@@ -155,10 +155,14 @@ impl Shared {
         self.temporal_in("main", &create).await.ok();
     }
 
-    /// Whether it is paused, and its note.
+    /// Whether it is paused, and its note. The server takes one query of a schedule at a time, so we may have to ask again.
     async fn schedule_state(&self, schedule: &str) -> (bool, String) {
         let describe = ["schedule", "describe", "--schedule-id", schedule];
-        let ran = self.temporal_in("main", &describe).await.ok();
+        let ran = eventually(SOON, "the schedule is described", async || {
+            let ran = self.temporal_in("main", &describe).await;
+            if ran.code == 0 { Ok(ran.out) } else { Err(ran.err) }
+        })
+        .await;
         let state = &json(&ran)["schedule"]["state"];
         let paused = state["paused"].as_bool().unwrap_or_default();
         (paused, state["notes"].as_str().unwrap_or_default().to_owned())

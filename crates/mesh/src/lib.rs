@@ -15,10 +15,11 @@
 //! | [`error`] | one closed set of failures, one mapping to gRPC |
 //! | [`shutdown`] | the end of a process, in order |
 //! | [`signing`] | signed records |
-//! | [`signal`] | the common cancel signal of workflows |
+//! | [`activity`], [`signal`] | what workflows share: options of activities; the common cancel signal |
 //!
 //! It depends on no other crate of ours.
 
+pub mod activity;
 pub mod config;
 pub mod error;
 pub mod grpc;

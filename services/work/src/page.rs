@@ -1,8 +1,12 @@
 //! Page tokens: Temporal's own, marked as ours, so that a wrong one is the caller's mistake and never reaches the server (which
-//! calls it an internal error). The mark is a checksum, not a signature: a token gives nobody anything.
+//! calls it an internal error). The mark is a checksum, not a signature: a token gives nobody anything. And the pages themselves.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use quell_api::validate::Checker;
+use quell_mesh::{Error, NamespaceClient};
 use sha2::{Digest, Sha256};
+
+use crate::visibility::{self, Execution};
 
 /// Bytes of the sum that are kept.
 const SUM: usize = 8;
@@ -16,7 +20,45 @@ pub struct Pages {
     pub list: &'static str,
 }
 
+/// The page that a caller asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    size: i32,
+    /// Temporal's own token; empty for the first page.
+    token: Vec<u8>,
+}
+
 impl Pages {
+    /// Checks the `page_size` and `page_token` of a request; violations are noted.
+    pub fn wanted(self, check: &mut Checker, page_size: i32, page_token: &str) -> Wanted {
+        Wanted {
+            size: check.page_size("page_size", page_size),
+            token: self.open(page_token).unwrap_or_else(|wrong| {
+                check.reject("page_token", wrong);
+                Vec::new()
+            }),
+        }
+    }
+
+    /// A page of the executions that match a query of ours, and the caller's token for the next one.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a token that Temporal does not take any more; else Temporal's, translated.
+    pub async fn list(
+        self,
+        main: &NamespaceClient,
+        query: String,
+        wanted: Wanted,
+    ) -> Result<(Vec<Execution>, String), Error> {
+        let goes_on = !wanted.token.is_empty();
+        match visibility::list(main, query, wanted.size, wanted.token).await {
+            Ok((rows, next)) => Ok((rows, self.seal(&next))),
+            // The query is ours: only the token can be wrong.
+            Err(Error::InvalidArgument(_)) if goes_on => Err(Error::invalid("page_token", "is not valid any more")),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Temporal's token for the caller; empty after the last page.
     #[must_use]
     pub fn seal(self, token: &[u8]) -> String {

@@ -4,6 +4,7 @@ mod show;
 mod start;
 
 use super::missing;
+use super::outlive::{Away, outlive};
 use crate::clients::{Addresses, connect, unary};
 use crate::exit::{self, Failure};
 use crate::ui::{Meter, Ui, human_duration};
@@ -13,16 +14,10 @@ use quell_api::batch::v1::{
     StopBatchOperationRequest, WatchBatchOperationRequest, batch_operation_service_client::BatchOperationServiceClient,
 };
 use serde_json::json;
-use std::time::{Duration, Instant};
-use tonic::{Code, transport::Channel};
+use tonic::transport::Channel;
 
 /// The largest page that the service gives.
 const PAGE: i32 = 1_000;
-/// How long the service may be away before we give up.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause before a broken stream is asked for again.
-const PAUSE: Duration = Duration::from_millis(500);
-
 /// What can be done with batch operations. Exit codes: 0 completed, with nothing failed and nobody left; 1 failed; 2 completed, but some
 /// failed or survived; 4 stopped.
 #[derive(Debug, clap::Subcommand)]
@@ -163,28 +158,13 @@ fn report(ui: Ui, operation: &BatchOperation) -> u8 {
     }
 }
 
-/// Shows the progress of an operation until it has ended, and gives its last state. It outlives the replica that shows it, so a broken
-/// stream is asked for again.
+/// Shows the progress of an operation until it has ended, and gives its last state.
 async fn until_ended(ui: Ui, addresses: &Addresses, job_id: &str) -> Result<BatchOperation, Failure> {
     let mut meter = ui.meter();
-    let mut lost_since: Option<Instant> = None;
-    let outcome = loop {
-        match stream(addresses, job_id, &mut meter, &mut lost_since).await {
-            Ok(Some(operation)) => break Ok(operation),
-            Ok(None) => {}
-            Err(failure) if !is_passing(&failure) => break Err(failure),
-            Err(failure) => {
-                let since = *lost_since.get_or_insert_with(|| {
-                    meter.line("the batch service is away; the operation goes on without it, waiting");
-                    Instant::now()
-                });
-                if since.elapsed() > PATIENCE {
-                    break Err(failure);
-                }
-            }
-        }
-        tokio::time::sleep(PAUSE).await;
-    };
+    let outcome = outlive("batch", "operation", &mut meter, async |meter, away| {
+        stream(addresses, job_id, meter, away).await
+    })
+    .await;
     meter.finish();
     outcome
 }
@@ -194,7 +174,7 @@ async fn stream(
     addresses: &Addresses,
     job_id: &str,
     meter: &mut Meter,
-    lost_since: &mut Option<Instant>,
+    away: &mut Away,
 ) -> Result<Option<BatchOperation>, Failure> {
     let request = WatchBatchOperationRequest {
         job_id: job_id.to_owned(),
@@ -205,7 +185,7 @@ async fn stream(
         .await?
         .into_inner();
     while let Some(look) = looks.message().await? {
-        *lost_since = None;
+        away.answered();
         let operation = look.operation.ok_or_else(|| missing("operation"))?;
         progress(meter, &operation);
         if operation.close_time.is_some() {
@@ -213,19 +193,6 @@ async fn stream(
         }
     }
     Ok(None)
-}
-
-/// Whether a later try may succeed: the service restarts, or has lost Temporal.
-fn is_passing(failure: &Failure) -> bool {
-    match failure {
-        Failure::Unreachable { .. } => true,
-        // A connection that breaks in the middle of a stream shows as UNKNOWN or CANCELLED.
-        Failure::Rpc(status) => matches!(
-            status.code(),
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Aborted
-        ),
-        Failure::Mesh(_) | Failure::Usage(_) | Failure::Other(_) => false,
-    }
 }
 
 fn progress(meter: &mut Meter, operation: &BatchOperation) {

@@ -10,6 +10,7 @@ mod doctor;
 mod failures;
 mod grow;
 mod order;
+mod outlive;
 mod receipt;
 mod simulate;
 mod snowball;

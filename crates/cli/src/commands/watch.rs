@@ -1,9 +1,9 @@
 //! `quell watch`: a cancellation until it is done. `stop` and `demo` end in the same loop.
 //!
-//! A cancellation outlives the replica that shows it, so a broken stream is asked for again until the service has been away for
-//! [`PATIENCE`].
+//! A cancellation outlives the replica that shows it: see [`outlive`].
 
 use super::missing;
+use super::outlive::{Away, outlive};
 use crate::clients::Addresses;
 use crate::exit::{self, Failure};
 use crate::ui::{Meter, Ui, human_duration};
@@ -11,12 +11,7 @@ use crate::view::{cancellation_json, duration, phase_name, verdict_name};
 use quell_api::canceler::v1::{Cancellation, Verdict, WatchCancellationRequest};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use tonic::Code;
 
-/// How long the service may be away before we give up.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause before a broken stream is asked for again.
-const PAUSE: Duration = Duration::from_millis(500);
 /// The time over which a rate is taken.
 const RATE_OVER: Duration = Duration::from_secs(5);
 
@@ -42,24 +37,10 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: WatchArgs) -> Resul
 pub(super) async fn until_done(ui: Ui, addresses: &Addresses, cancellation_id: &str) -> Result<Cancellation, Failure> {
     let mut meter = ui.meter();
     let mut course = Course::default();
-    let mut lost_since: Option<Instant> = None;
-    let outcome = loop {
-        match stream(addresses, cancellation_id, &mut meter, &mut course, &mut lost_since).await {
-            Ok(Some(cancellation)) => break Ok(cancellation),
-            Ok(None) => {}
-            Err(failure) if !is_passing(&failure) => break Err(failure),
-            Err(failure) => {
-                let since = *lost_since.get_or_insert_with(|| {
-                    meter.line("the canceler service is away; the cancellation goes on without it, waiting");
-                    Instant::now()
-                });
-                if since.elapsed() > PATIENCE {
-                    break Err(failure);
-                }
-            }
-        }
-        tokio::time::sleep(PAUSE).await;
-    };
+    let outcome = outlive("canceler", "cancellation", &mut meter, async |meter, away| {
+        stream(addresses, cancellation_id, meter, &mut course, away).await
+    })
+    .await;
     meter.finish();
     outcome
 }
@@ -70,7 +51,7 @@ async fn stream(
     cancellation_id: &str,
     meter: &mut Meter,
     course: &mut Course,
-    lost_since: &mut Option<Instant>,
+    away: &mut Away,
 ) -> Result<Option<Cancellation>, Failure> {
     let request = WatchCancellationRequest {
         cancellation_id: cancellation_id.to_owned(),
@@ -82,7 +63,7 @@ async fn stream(
         .await?
         .into_inner();
     while let Some(look) = looks.message().await? {
-        *lost_since = None;
+        away.answered();
         let cancellation = look.cancellation.ok_or_else(|| missing("cancellation"))?;
         show(meter, course, &cancellation);
         if cancellation.verdict() != Verdict::Unspecified {
@@ -90,19 +71,6 @@ async fn stream(
         }
     }
     Ok(None)
-}
-
-/// Whether a later try may succeed: the service restarts, or has lost Temporal.
-fn is_passing(failure: &Failure) -> bool {
-    match failure {
-        Failure::Unreachable { .. } => true,
-        // A connection that breaks in the middle of a stream shows as UNKNOWN or CANCELLED.
-        Failure::Rpc(status) => matches!(
-            status.code(),
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Aborted
-        ),
-        Failure::Mesh(_) | Failure::Usage(_) | Failure::Other(_) => false,
-    }
 }
 
 /// How far a cancellation is, as its reader sees it.

@@ -11,13 +11,12 @@ use super::{
 use quell_api::batch::v1 as pb;
 use quell_mesh::error::Error;
 use std::time::Duration;
-use temporalio_client::Client;
 use temporalio_common::{
     Memo,
     data_converters::{
-        ActivitySerializationContext, DecodablePayloads, SerializationContextData, WorkflowSerializationContext,
+        ActivitySerializationContext, DecodablePayloads, PayloadConverter, SerializationContextData,
+        WorkflowSerializationContext,
     },
-    payload_visitor::decode_payloads,
     protos::temporal::api::{
         enums::v1::WorkflowExecutionStatus, workflowservice::v1::DescribeWorkflowExecutionResponse,
     },
@@ -46,23 +45,18 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// From a description, its payloads still encoded.
-    pub(crate) async fn of(
+    /// From a description whose payloads are decoded.
+    pub(crate) fn of(
         job_id: &str,
-        mut described: DescribeWorkflowExecutionResponse,
-        client: &Client,
+        described: DescribeWorkflowExecutionResponse,
+        converter: &PayloadConverter,
     ) -> Result<Self, Error> {
-        let converter = &client.options().data_converter;
         let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        decode_payloads(&mut described, converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
         let info = described.workflow_execution_info.unwrap_or_default();
         let ended = !matches!(
             info.status(),
             WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
         );
-        let converter = converter.payload_converter();
         let memo = Memo::from_raw(info.memo, converter.clone(), context);
         let unreadable = |error| Error::internal(anyhow::Error::new(error).context("memo of a batch operation"));
         let moment = |time: prost_types::Timestamp| Moment::new(time.seconds, time.nanos);

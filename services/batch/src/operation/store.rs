@@ -62,6 +62,7 @@ impl TemporalRecords {
     }
 
     /// The description of a workflow, if there is one. By a bare stub: polls would only litter the trace.
+    /// A workflow as the server describes it, its payloads decoded.
     async fn describe(&self, workflow_id: String) -> Result<Option<DescribeWorkflowExecutionResponse>, Error> {
         let request = DescribeWorkflowExecutionRequest {
             namespace: self.canceler.namespace().to_owned(),
@@ -70,19 +71,23 @@ impl TemporalRecords {
                 run_id: String::new(),
             }),
         };
-        match self
+        let answer = self
             .canceler
             .raw()
             .await?
             .describe_workflow_execution(no_retry(request))
+            .await;
+        let mut described = match answer.map_err(Error::from) {
+            Ok(answer) => answer.into_inner(),
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let client = self.canceler.client().await?;
+        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+        decode_payloads(&mut described, client.options().data_converter.codec(), &context)
             .await
-        {
-            Ok(answer) => Ok(Some(answer.into_inner())),
-            Err(status) => match Error::from(status) {
-                Error::NotFound { .. } => Ok(None),
-                error => Err(error),
-            },
-        }
+            .map_err(Error::internal)?;
+        Ok(Some(described))
     }
 }
 
@@ -134,7 +139,7 @@ impl Records for TemporalRecords {
             return Ok(None);
         };
         let client = self.canceler.client().await?;
-        Record::of(job_id, described, &client).await.map(Some)
+        Record::of(job_id, described, client.options().data_converter.payload_converter()).map(Some)
     }
 
     async fn stop(&self, job_id: &str, reason: &str) -> Result<(), Error> {
@@ -185,21 +190,18 @@ impl Records for TemporalRecords {
     }
 
     async fn line(&self, namespace: &str) -> Result<Line, Error> {
-        let Some(mut described) = self.describe(batch_queue_workflow(namespace)).await? else {
+        let Some(described) = self.describe(batch_queue_workflow(namespace)).await? else {
             return Ok(Line::default());
         };
-        let client = self.canceler.client().await?;
-        let converter = &client.options().data_converter;
-        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        decode_payloads(&mut described, converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
         let info = described.workflow_execution_info.unwrap_or_default();
         // The memo of one that was ended from outside gives no turns.
         if info.status() != WorkflowExecutionStatus::Running {
             return Ok(Line::default());
         }
-        let memo = Memo::from_raw(info.memo, converter.payload_converter().clone(), context);
+        let client = self.canceler.client().await?;
+        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+        let converter = client.options().data_converter.payload_converter().clone();
+        let memo = Memo::from_raw(info.memo, converter, context);
         let line = memo.get::<Line>(MEMO_LINE).map_err(Error::internal)?;
         Ok(line.unwrap_or_default())
     }

@@ -20,19 +20,19 @@ use super::{
     own_activities::OperationActivities,
 };
 use futures::FutureExt as _;
-use quell_mesh::CancelState;
+use quell_mesh::{
+    CancelState,
+    activity::{persistent, reason, within},
+};
 use std::time::Duration;
-use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityCancellationType, ActivityExecutionError, ActivityOptions, ContinueAsNewOptions, MemoValue,
-    SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
+    ActivityCancellationType, ActivityExecutionError, ContinueAsNewOptions, MemoValue, SyncWorkflowContext,
+    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
 };
 
 /// Longer than any operation: it has no time limit of its own.
 const NO_LIMIT: Duration = Duration::from_secs(365 * 86_400);
-/// Silence after which a worker counts as lost.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the look for survivors may take, its tries together.
 const SURVEY: Duration = Duration::from_secs(3_600);
 /// How long leaving the queue is tried: who does not get to it is passed over when its turn comes.
@@ -120,7 +120,7 @@ fn place(input: &OperationInput) -> Place {
 /// Waits for the turn; `None` when it was asked to stop before.
 async fn turn(ctx: &Operation, input: &OperationInput) -> Option<Result<(), String>> {
     let token = WorkflowCancellationToken::new();
-    let options = options(NO_LIMIT, token.clone(), ActivityCancellationType::TryCancel);
+    let options = persistent(NO_LIMIT, token.clone(), ActivityCancellationType::TryCancel);
     let wait = ctx.execute_activity(OperationActivities::wait_for_batch_turn, place(input), options);
     let mut wait = Box::pin(wait).fuse();
     let mut stop = stopped(ctx).boxed_local().fuse();
@@ -131,7 +131,7 @@ async fn turn(ctx: &Operation, input: &OperationInput) -> Option<Result<(), Stri
     if granted.is_none() {
         token.cancel_with_reason("the operation was stopped");
         // Whether it could is no matter: the queue passes over whoever has ended.
-        let options = options_within(LEAVE, WorkflowCancellationToken::new());
+        let options = within(LEAVE, WorkflowCancellationToken::new());
         let _ = ctx
             .execute_activity(OperationActivities::leave_batch_queue, place(input), options)
             .await;
@@ -143,7 +143,7 @@ async fn turn(ctx: &Operation, input: &OperationInput) -> Option<Result<(), Stri
 async fn run_job(ctx: &Operation, input: &OperationInput) -> Result<Ran, String> {
     let token = WorkflowCancellationToken::new();
     // Waited for when it is cancelled, so that its last figures come with its end.
-    let options = options(
+    let options = persistent(
         NO_LIMIT,
         token.clone(),
         ActivityCancellationType::WaitCancellationCompleted,
@@ -197,7 +197,7 @@ async fn survey(ctx: &Operation, input: &OperationInput, start: Moment) -> Resul
         spec: input.spec.clone(),
         start,
     };
-    let options = options_within(SURVEY, WorkflowCancellationToken::new());
+    let options = within(SURVEY, WorkflowCancellationToken::new());
     ctx.execute_activity(OperationActivities::find_batch_survivors, input, options)
         .await
         .map_err(|error| reason(&error))
@@ -278,7 +278,7 @@ impl BatchQueueWorkflow {
 /// One turn: until the server is done with the holder's job. Whoever comes or goes meanwhile is published.
 async fn hold(ctx: &WorkflowContext<BatchQueueWorkflow>, holder: Waiting) -> WorkflowResult<()> {
     let token = WorkflowCancellationToken::new();
-    let options = options(NO_LIMIT, token, ActivityCancellationType::TryCancel);
+    let options = persistent(NO_LIMIT, token, ActivityCancellationType::TryCancel);
     let turn = ctx.execute_activity(OperationActivities::hold_batch_slot, holder.job_id, options);
     let mut turn = Box::pin(turn).fuse();
     loop {
@@ -310,45 +310,4 @@ fn publish_line(ctx: &WorkflowContext<BatchQueueWorkflow>) -> WorkflowResult<()>
     });
     ctx.upsert_memo([(MEMO_LINE, Some(MemoValue::new(line)))])?;
     Ok(())
-}
-
-fn options(
-    limit: Duration,
-    token: WorkflowCancellationToken,
-    cancellation: ActivityCancellationType,
-) -> ActivityOptions {
-    ActivityOptions::with_start_to_close_timeout(limit)
-        .heartbeat_timeout(HEARTBEAT)
-        .cancellation_type(cancellation)
-        .cancellation_token(token)
-        // Unlimited attempts: what is hopeless says so itself.
-        .retry_policy(
-            RetryPolicy::builder()
-                .initial_interval(Duration::from_millis(500))
-                .backoff_coefficient(2.0)
-                .maximum_interval(Duration::from_secs(10))
-                .build(),
-        )
-        .build()
-}
-
-/// For what must come to an end, all its attempts together.
-fn options_within(limit: Duration, token: WorkflowCancellationToken) -> ActivityOptions {
-    ActivityOptions::with_schedule_to_close_timeout(limit)
-        .heartbeat_timeout(HEARTBEAT)
-        .cancellation_token(token)
-        .build()
-}
-
-/// Why an activity failed, for people: the innermost message, which is the one that says something.
-fn reason(error: &ActivityExecutionError) -> String {
-    let mut failure = error.failure();
-    let mut text = error.to_string();
-    while let Some(inner) = failure {
-        if !inner.message.is_empty() {
-            text.clone_from(&inner.message);
-        }
-        failure = inner.cause.as_deref();
-    }
-    text.chars().take(500).collect()
 }

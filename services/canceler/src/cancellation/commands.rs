@@ -5,6 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use quell_api::batch_activities::{
     BATCH_QUEUE, BatchActivityDefinitions, BatchCancelInput, BatchCancelOutput, TrackBatchInput, TrackBatchOutput,
 };
+use quell_mesh::activity::{HEARTBEAT, persistent, reason, within};
 use quell_sweep::{BatchReport, BatchState, Command, Reply};
 use temporalio_common::RetryPolicy;
 use temporalio_sdk::{
@@ -24,8 +25,6 @@ use super::{
 
 /// Longer than any deadline: a sweep has no time limit of its own.
 const NO_LIMIT: Duration = Duration::from_secs(30 * 86_400);
-/// Silence after which a worker counts as lost.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the batch service may be away before the cancellation goes on without it.
 const BATCH_AWAY: Duration = Duration::from_secs(15);
 /// How long the server's batch may take to be started, waiting for the namespace's one slot included.
@@ -123,8 +122,12 @@ pub(super) fn start(
     let task = task(input, ledger);
     let limits = ledger.limits;
     // Small pieces are asked to end and not waited for; what counts is waited for, so that its counts come with its end.
-    let small = options(token.clone(), ActivityCancellationType::TryCancel);
-    let counted = options(token.clone(), ActivityCancellationType::WaitCancellationCompleted);
+    let small = persistent(NO_LIMIT, token.clone(), ActivityCancellationType::TryCancel);
+    let counted = persistent(
+        NO_LIMIT,
+        token.clone(),
+        ActivityCancellationType::WaitCancellationCompleted,
+    );
     match command {
         Command::QuiesceSources { quiesce } => {
             let input = FenceInput {
@@ -205,7 +208,7 @@ pub(super) fn start(
                 job_id,
             };
             // Neither a batch service that is away nor a slot that another job holds may hold up the cancellation.
-            let mut options = on_batch_queue(options_within(BATCH_START, token));
+            let mut options = on_batch_queue(within(BATCH_START, token));
             options.schedule_to_start_timeout = Some(BATCH_AWAY);
             Box::pin(async move {
                 let started = ctx
@@ -230,7 +233,7 @@ pub(super) fn start(
                 job_id,
                 reason: input.spec.reason.clone(),
             };
-            let options = options_within(BATCH_STOP, token);
+            let options = within(BATCH_STOP, token);
             Box::pin(async move {
                 answered(
                     ctx.execute_activity(CancelActivities::stop_batch, input, options).await,
@@ -295,7 +298,7 @@ pub(super) async fn give_back(
         schedules: ledger.schedules.clone(),
         search: search.map(str::to_owned),
     };
-    let options = options_within(GIVE_BACK, WorkflowCancellationToken::new());
+    let options = within(GIVE_BACK, WorkflowCancellationToken::new());
     match ctx
         .execute_activity(CancelActivities::give_back_schedules, input, options)
         .await
@@ -305,33 +308,9 @@ pub(super) async fn give_back(
     }
 }
 
-fn options(token: WorkflowCancellationToken, cancellation: ActivityCancellationType) -> ActivityOptions {
-    ActivityOptions::with_start_to_close_timeout(NO_LIMIT)
-        .heartbeat_timeout(HEARTBEAT)
-        .cancellation_type(cancellation)
-        .cancellation_token(token)
-        // Unlimited attempts: what is hopeless says so itself, and the deadline bounds the rest.
-        .retry_policy(
-            RetryPolicy::builder()
-                .initial_interval(Duration::from_millis(500))
-                .backoff_coefficient(2.0)
-                .maximum_interval(Duration::from_secs(10))
-                .build(),
-        )
-        .build()
-}
-
 fn on_batch_queue(mut options: ActivityOptions) -> ActivityOptions {
     options.task_queue = Some(BATCH_QUEUE.to_owned());
     options
-}
-
-/// For what must come to an end soon, all its attempts together.
-fn options_within(limit: Duration, token: WorkflowCancellationToken) -> ActivityOptions {
-    ActivityOptions::with_schedule_to_close_timeout(limit)
-        .heartbeat_timeout(HEARTBEAT)
-        .cancellation_token(token)
-        .build()
 }
 
 fn answered<T>(result: Result<T, ActivityExecutionError>, answer: impl FnOnce(T) -> Answered) -> Answered {
@@ -339,17 +318,4 @@ fn answered<T>(result: Result<T, ActivityExecutionError>, answer: impl FnOnce(T)
         Ok(output) => answer(output),
         Err(error) => Answered::Failed(reason(&error)),
     }
-}
-
-/// Why an activity failed, for people: the innermost message, which is the one that says something.
-fn reason(error: &ActivityExecutionError) -> String {
-    let mut failure = error.failure();
-    let mut text = error.to_string();
-    while let Some(inner) = failure {
-        if !inner.message.is_empty() {
-            text.clone_from(&inner.message);
-        }
-        failure = inner.cause.as_deref();
-    }
-    text.chars().take(500).collect()
 }

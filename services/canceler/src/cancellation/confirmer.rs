@@ -37,7 +37,7 @@ pub(crate) async fn run(
 ) -> Result<ConfirmOutput, ActivityError> {
     let mut confirm = Confirm::new(input.spec.clone());
     let task = &input.task;
-    let listing = Listing::whole(main.clone(), &task.filter, input.spec.scope.clone(), task.since_ms);
+    let listing = Listing::whole(main.clone(), &task.filter, &input.spec.scope, task.since_ms);
     let clock = Clock::start();
     let mut calls: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
     let mut tick = interval(BEAT);

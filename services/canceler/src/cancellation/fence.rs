@@ -7,7 +7,7 @@ use quell_mesh::{Error, channel};
 use quell_sweep::{QuiesceStatus, Quiesced};
 use tonic::{Code, Request, Status};
 
-use super::convert::duration;
+use super::{convert::duration, status::is_passing};
 
 /// How long a source may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,12 +104,6 @@ fn accepted(state: QuiesceState) -> Answer {
         word,
         detail: String::new(),
     }
-}
-
-/// Whether a try again may be answered otherwise: a source that is overloaded has not refused. One that hangs is not waited for
-/// twice: every second of it is a second of growth.
-fn is_passing(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
 }
 
 fn not_accepted(status: &Status) -> Answer {

@@ -41,12 +41,13 @@ pub(crate) struct Listing {
     main: Namespace,
     /// What lists the matches.
     query: String,
-    scope: Scope,
     descent: Option<Descent>,
 }
 
 /// How descendants are told from others.
 struct Descent {
+    /// The target's tag, which a descendant lacks, where it is told by one.
+    tag: Option<String>,
     /// What an ancestor has to match, whether it is open or not.
     filter: Filter,
     /// Since when it may have closed, in milliseconds since the epoch.
@@ -111,23 +112,22 @@ impl Place {
 
 impl Listing {
     /// A listing of what `query` finds, and of nothing else.
-    pub(crate) fn of_matches(main: Namespace, query: String, scope: Scope) -> Self {
+    pub(crate) fn of_matches(main: Namespace, query: String) -> Self {
         Self {
             main,
             query,
-            scope,
             descent: None,
         }
     }
 
     /// A listing of all that is open in the target; if the scope has descendants, of what descends from it, too.
-    pub(crate) fn whole(main: Namespace, filter: &Filter, scope: Scope, since_ms: u64) -> Self {
+    pub(crate) fn whole(main: Namespace, filter: &Filter, scope: &Scope, since_ms: u64) -> Self {
         let ancestors = filter.as_if_open().filter(|_| scope.descendants);
         Self {
             main,
             query: filter.open(),
-            scope,
             descent: ancestors.map(|filter| Descent {
+                tag: scope.workload_id.clone(),
                 filter,
                 since_ms: since_ms.saturating_sub(CLOCKS_MS),
                 known: Mutex::default(),
@@ -182,7 +182,7 @@ impl Listing {
             descent.known().forget();
         }
         let mut query = format!("ParentWorkflowId IS NOT NULL AND {OPEN}");
-        if let Some(id) = &self.scope.workload_id {
+        if let Some(id) = &descent.tag {
             query.push_str(&format!(" AND (WorkloadId IS NULL OR WorkloadId != \"{id}\")"));
         }
         if let Some(from_ms) = round.from_ms {

@@ -72,7 +72,7 @@ pub(crate) async fn run(
         descendants,
         ..Scope::default()
     };
-    let listing = Listing::whole(main.clone(), &filter, scope, now_ms);
+    let listing = Listing::whole(main.clone(), &filter, &scope, now_ms);
     let (descending, descending_is_bound) = listing.count_descendants(DESCENDANT_PAGES).await?;
     let (schedules, problems) = match target.workload_id() {
         Some(id) => schedules::find(main, id).await,

@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use backon::{ExponentialBuilder, Retryable as _};
 use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use temporalio_common::protos::temporal::api::{
@@ -19,7 +20,7 @@ use tonic::{Code, Status};
 
 use super::{
     namespace::{Namespace, workload_tag},
-    status::call_error,
+    status::{call_error, is_passing},
 };
 
 /// Calls in flight at a time: as many as a small server serves without a queue.
@@ -208,6 +209,19 @@ async fn describe_all(main: &Namespace, workload_id: &str, problems: &mut Vec<St
     }
 }
 
+/// Calls again what the server refuses for the moment: the schedule of a busy namespace takes one query at a time, and one refusal is no
+/// reason to let it go on starting executions.
+async fn persist<T, F: Future<Output = Result<T, Status>>>(call: impl FnMut() -> F) -> Result<T, Status> {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(1))
+        .with_max_times(6)
+        .with_jitter();
+    call.retry(pauses)
+        .when(|status: &Status| is_passing(status.code()))
+        .await
+}
+
 impl Namespace {
     async fn list_schedules(&self, token: Vec<u8>) -> Result<(Vec<ScheduleListEntry>, Vec<u8>), Status> {
         let request = ListSchedulesRequest {
@@ -216,7 +230,8 @@ impl Namespace {
             next_page_token: token,
             query: String::new(),
         };
-        let answer = self.stub().list_schedules(self.request(request)).await?.into_inner();
+        let list = || async { self.stub().list_schedules(self.request(request.clone())).await };
+        let answer = persist(list).await?.into_inner();
         Ok((answer.schedules, answer.next_page_token))
     }
 
@@ -225,8 +240,8 @@ impl Namespace {
             namespace: self.name().to_owned(),
             schedule_id: schedule_id.to_owned(),
         };
-        let answer = self.stub().describe_schedule(self.request(request)).await?;
-        let schedule = answer.into_inner().schedule.unwrap_or_default();
+        let describe = || async { self.stub().describe_schedule(self.request(request.clone())).await };
+        let schedule = persist(describe).await?.into_inner().schedule.unwrap_or_default();
         let tag = match schedule.action.and_then(|action| action.action) {
             Some(Action::StartWorkflow(start)) => workload_tag(start.search_attributes),
             None => None,
@@ -246,7 +261,7 @@ impl Namespace {
             identity: self.identity().to_owned(),
             request_id: uuid::Uuid::new_v4().to_string(),
         };
-        self.stub().patch_schedule(self.request(request)).await?;
+        persist(|| async { self.stub().patch_schedule(self.request(request.clone())).await }).await?;
         Ok(())
     }
 }

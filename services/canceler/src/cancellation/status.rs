@@ -54,6 +54,12 @@ pub(crate) fn call_error(status: &Status) -> CallError {
     }
 }
 
+/// Whether a try again may soon be answered otherwise: a peer that is overloaded has not refused. One that hangs is not waited for
+/// twice.
+pub(crate) fn is_passing(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
+}
+
 /// Why a call failed, for a receipt: no address and no internal text. The log has the whole of it.
 fn public_reason(status: &Status) -> String {
     tracing::debug!(code = ?status.code(), message = status.message(), "a call to Temporal failed");

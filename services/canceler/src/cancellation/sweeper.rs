@@ -248,12 +248,12 @@ impl Sweeper<'_> {
     /// What the window lists. Descendants come with the pass over all that is open, where nothing narrows it: there their parents
     /// are stopped already.
     fn listing(&self, input: &WindowInput) -> Listing {
-        let (task, scope) = (&input.task, input.spec.scope.clone());
+        let (task, scope) = (&input.task, &input.spec.scope);
         if input.kind == PassKind::Open && input.range == StartRange::ALL {
             return Listing::whole(self.main.clone(), &task.filter, scope, task.since_ms);
         }
         let query = query::window(&task.filter, input.kind, input.range);
-        Listing::of_matches(self.main.clone(), query, scope)
+        Listing::of_matches(self.main.clone(), query)
     }
 
     /// Writes what is left of the journal, with heartbeats: a slow store must not look like a dead worker.

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 /// How long a token is good, in milliseconds: what was seen longer ago is not what is there.
 const LIFE_MS: u64 = 15 * 60 * 1_000;
+/// Hex digits of the checksum.
+const CHECKSUM: usize = 16;
 /// Begins each token, and names its form.
 const FORM: &str = "q1";
 
@@ -77,7 +79,9 @@ impl Token {
     fn checksum(&self, filter: &Filter) -> String {
         let Self { id, matched, at_ms } = self;
         let sum = Sha256::digest(format!("{FORM}.{}.{matched}.{at_ms}.{}", id.simple(), filter.open()));
-        sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let mut text = hex::encode(sum);
+        text.truncate(CHECKSUM);
+        text
     }
 }
 

@@ -163,23 +163,13 @@ impl BatchProcessingService for BatchProcessingApi {
     ) -> Result<Response<ListBatchProcessingsResponse>, Status> {
         let ListBatchProcessingsRequest { page_size, page_token } = request.into_inner();
         let mut check = Checker::new();
-        let page_size = check.page_size("page_size", page_size);
-        let token = PAGES.open(&page_token).unwrap_or_else(|wrong| {
-            check.reject("page_token", wrong);
-            Vec::new()
-        });
+        let wanted = PAGES.wanted(&mut check, page_size, &page_token);
         check.finish(()).map_err(Error::InvalidArgument)?;
         let query = format!("WorkflowType = \"{NODE_TYPE}\" AND ParentWorkflowId IS NULL");
-        let (rows, next) = match visibility::list(&self.main, query, page_size, token).await {
-            // The query is ours: only the token can be wrong.
-            Err(Error::InvalidArgument(_)) if !page_token.is_empty() => {
-                return Err(Error::invalid("page_token", "is not valid any more").into());
-            }
-            other => other?,
-        };
+        let (rows, next_page_token) = PAGES.list(&self.main, query, wanted).await?;
         Ok(Response::new(ListBatchProcessingsResponse {
             processings: rows.into_iter().map(watch::listed).collect(),
-            next_page_token: PAGES.seal(&next),
+            next_page_token,
         }))
     }
 }

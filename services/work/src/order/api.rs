@@ -24,7 +24,7 @@ use super::{
     workflow_id,
     workflows::OrderWorkflow,
 };
-use crate::{page::Pages, visibility};
+use crate::page::Pages;
 
 const DEFAULT_REASON: &str = "cancelled by request";
 
@@ -202,11 +202,7 @@ impl OrderService for OrderApi {
             order_id_prefix,
         } = request.into_inner();
         let mut check = Checker::new();
-        let page_size = check.page_size("page_size", page_size);
-        let token = PAGES.open(&page_token).unwrap_or_else(|wrong| {
-            check.reject("page_token", wrong);
-            Vec::new()
-        });
+        let wanted = PAGES.wanted(&mut check, page_size, &page_token);
         spec::prefix(&mut check, &order_id_prefix);
         check.finish(()).map_err(Error::InvalidArgument)?;
         let mut query = format!("WorkflowType = \"{ORDER_TYPE}\"");
@@ -216,16 +212,10 @@ impl OrderService for OrderApi {
                 workflow_id(&order_id_prefix)
             ));
         }
-        let (rows, next) = match visibility::list(&self.main, query, page_size, token).await {
-            // The query is ours: only the token can be wrong.
-            Err(Error::InvalidArgument(_)) if !page_token.is_empty() => {
-                return Err(Error::invalid("page_token", "is not valid any more").into());
-            }
-            other => other?,
-        };
+        let (rows, next_page_token) = PAGES.list(&self.main, query, wanted).await?;
         Ok(Response::new(ListOrdersResponse {
             orders: rows.into_iter().map(view::order).collect(),
-            next_page_token: PAGES.seal(&next),
+            next_page_token,
         }))
     }
 

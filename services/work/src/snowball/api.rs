@@ -24,10 +24,7 @@ use super::{
     watch::{self, ROOT_TYPE, Watch},
     workflows::CancelableWorkflow,
 };
-use crate::{
-    page::Pages,
-    visibility::{self, WORKLOAD},
-};
+use crate::{page::Pages, visibility::WORKLOAD};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
@@ -191,24 +188,14 @@ impl SnowballService for SnowballApi {
     ) -> Result<Response<ListSnowballsResponse>, Status> {
         let ListSnowballsRequest { page_size, page_token } = request.into_inner();
         let mut check = Checker::new();
-        let page_size = check.page_size("page_size", page_size);
-        let token = PAGES.open(&page_token).unwrap_or_else(|wrong| {
-            check.reject("page_token", wrong);
-            Vec::new()
-        });
+        let wanted = PAGES.wanted(&mut check, page_size, &page_token);
         check.finish(()).map_err(Error::InvalidArgument)?;
         // A run that was continued as new is the same snowball as the run after it.
         let query = format!("WorkflowType = \"{ROOT_TYPE}\" AND ExecutionStatus != \"ContinuedAsNew\"");
-        let (rows, next) = match visibility::list(&self.main, query, page_size, token).await {
-            // The query is ours: only the token can be wrong.
-            Err(Error::InvalidArgument(_)) if !page_token.is_empty() => {
-                return Err(Error::invalid("page_token", "is not valid any more").into());
-            }
-            other => other?,
-        };
+        let (rows, next_page_token) = PAGES.list(&self.main, query, wanted).await?;
         Ok(Response::new(ListSnowballsResponse {
             snowballs: rows.into_iter().map(watch::without_counts).collect(),
-            next_page_token: PAGES.seal(&next),
+            next_page_token,
         }))
     }
 

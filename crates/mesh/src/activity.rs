@@ -1,0 +1,55 @@
+//! Options of activities that workflows of ours run, and why one failed.
+
+use std::time::Duration;
+
+use temporalio_common::RetryPolicy;
+use temporalio_sdk::{ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken};
+
+/// Silence after which a worker counts as lost.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Longest text of [`reason`], in characters.
+const LONGEST_REASON: usize = 500;
+
+/// For what is tried until it is done, each attempt for at most `limit`: what is hopeless says so itself.
+#[must_use]
+pub fn persistent(
+    limit: Duration,
+    token: WorkflowCancellationToken,
+    cancellation: ActivityCancellationType,
+) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(limit)
+        .heartbeat_timeout(HEARTBEAT)
+        .cancellation_type(cancellation)
+        .cancellation_token(token)
+        .retry_policy(
+            RetryPolicy::builder()
+                .initial_interval(Duration::from_millis(500))
+                .backoff_coefficient(2.0)
+                .maximum_interval(Duration::from_secs(10))
+                .build(),
+        )
+        .build()
+}
+
+/// For what must come to an end within `limit`, all its attempts together.
+#[must_use]
+pub fn within(limit: Duration, token: WorkflowCancellationToken) -> ActivityOptions {
+    ActivityOptions::with_schedule_to_close_timeout(limit)
+        .heartbeat_timeout(HEARTBEAT)
+        .cancellation_token(token)
+        .build()
+}
+
+/// Why an activity failed, for people: the innermost message, which is the one that says something.
+#[must_use]
+pub fn reason(error: &ActivityExecutionError) -> String {
+    let mut failure = error.failure();
+    let mut text = error.to_string();
+    while let Some(inner) = failure {
+        if !inner.message.is_empty() {
+            text.clone_from(&inner.message);
+        }
+        failure = inner.cause.as_deref();
+    }
+    text.chars().take(LONGEST_REASON).collect()
+}
