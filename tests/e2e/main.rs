@@ -12,7 +12,7 @@
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`], [`tokens`] | caps, deadlines, exclusions; tokens, what is protected, one at a time |
-//! | [`guards`] | caps, deadlines, exclusions |
+//! | [`modes`] | what is asked to end, and what becomes of what does not |
 //! | [`batch_processing`] | the tree that squares numbers: results, joining, other work, a killed worker |
 //! | [`orders`], [`orders_killed`] | orders against their ledger: each failure at each step, cancels, killed workers |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
@@ -53,6 +53,7 @@ mod hangs;
 mod harness;
 mod killed;
 mod main_job;
+mod modes;
 mod one_namespace;
 mod orders;
 mod orders_killed;

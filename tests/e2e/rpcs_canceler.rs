@@ -8,7 +8,7 @@ use crate::{
     poll::{SOON, eventually, when},
 };
 use quell_api::canceler::v1::{
-    CancellationSpec, Engine, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, Phase,
+    CancellationSpec, Engine, GetCancellationRequest, GetReceiptRequest, ListCancellationsRequest, Mode, Phase,
     PreviewCancellationRequest, StartCancellationRequest, StopCancellationRequest, Verdict, WatchCancellationRequest,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,7 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
         target: workload(&id),
         sample_size: 5,
         include_descendants: None,
+        ..Default::default()
     };
     let preview = client.preview_cancellation(request).await.unwrap().into_inner();
     assert_eq!(preview.open, 42, "{preview:?}");
@@ -66,6 +67,7 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
         target: query(filter),
         sample_size: 0,
         include_descendants: None,
+        ..Default::default()
     };
     let preview = client.preview_cancellation(request).await.unwrap().into_inner();
     assert_eq!((preview.open, preview.sample.len()), (12, 10));
@@ -73,6 +75,7 @@ async fn preview_tells_what_would_be_stopped_and_changes_nothing() {
         target: workload(&unique("nobody")),
         sample_size: 0,
         include_descendants: None,
+        ..Default::default()
     };
     let preview = client.preview_cancellation(request).await.unwrap().into_inner();
     assert_eq!((preview.open, preview.roots, preview.sample.len()), (0, 0, 0));
@@ -112,6 +115,8 @@ async fn validate_only_starts_nothing_and_tells_the_defaults() {
         confirm_timeout: millis(240_000),
         confirm_poll: millis(5_000),
         include_descendants: Some(true),
+        mode: Mode::Terminate.into(),
+        grace: None,
     };
     assert_eq!((answer.spec, answer.matched), (Some(expected), 20));
     let get = GetCancellationRequest {
@@ -360,6 +365,7 @@ async fn a_callers_deadline_is_honoured() {
         target: workload(&unique("late")),
         sample_size: 0,
         include_descendants: None,
+        ..Default::default()
     });
     // A preview counts twice, about a second apart, so this one cannot be answered in time.
     request.set_timeout(std::time::Duration::from_millis(50));

@@ -8,8 +8,8 @@ pub use preview::{preview_json, preview_lines};
 
 use crate::ui::human_duration;
 use quell_api::canceler::v1::{
-    Adjustment, Cancellation, CancellationSpec, Engine, Failure as StopFailure, Limits, OutcomeCounts, Phase, Receipt,
-    Verdict,
+    Adjustment, Cancellation, CancellationSpec, Engine, Failure as StopFailure, Limits, Mode, OutcomeCounts, Phase,
+    Receipt, Verdict,
 };
 use quell_api::r#type::v1::target::Selector;
 use quell_api::r#type::v1::{ExecutionRef, Target};
@@ -27,6 +27,10 @@ pub fn phase_name(phase: Phase) -> &'static str {
 #[must_use]
 pub fn verdict_name(verdict: Verdict) -> &'static str {
     verdict.as_str_name().trim_start_matches("VERDICT_")
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    mode.as_str_name().trim_start_matches("MODE_")
 }
 
 fn engine_name(engine: Engine) -> &'static str {
@@ -74,6 +78,8 @@ fn spec_json(spec: &CancellationSpec) -> Value {
         "target": target_json(spec.target.as_ref()),
         "reason": spec.reason,
         "engine": engine_name(spec.engine()),
+        "mode": mode_name(spec.mode()),
+        "grace": seconds(spec.grace.as_ref()),
         "max_affected": spec.max_affected,
         "concurrency": spec.concurrency,
         "quiesce": spec.quiesce,
@@ -116,6 +122,7 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
         json!({
             "passes": progress.passes,
             "stopped": progress.stopped,
+            "asked": progress.asked,
             "already_closed": progress.already_closed,
             "failed": progress.failed,
             "open": progress.open,
@@ -190,6 +197,7 @@ pub fn stop_failure_line(failure: &StopFailure) -> String {
 fn outcomes_json(outcomes: &OutcomeCounts) -> Value {
     json!({
         "stopped": outcomes.stopped,
+        "asked": outcomes.asked,
         "already_closed": outcomes.already_closed,
         "not_found": outcomes.not_found,
         "failed": outcomes.failed,
@@ -229,6 +237,8 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "quiesce": receipt.quiesce,
         "passes": receipt.passes,
         "stopped": receipt.stopped,
+        "asked": receipt.asked,
+        "ended_when_asked": receipt.ended_when_asked,
         "already_closed": receipt.already_closed,
         "closed_by_others": receipt.closed_by_others,
         "batch_claimed": receipt.batch_claimed,
@@ -293,6 +303,13 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
     known(
         "stopped",
         Some(format!("{} acknowledged by the server{descendants}", receipt.stopped)),
+    );
+    known(
+        "asked",
+        (receipt.asked > 0).then(|| {
+            let (asked, ended) = (receipt.asked, receipt.ended_when_asked);
+            format!("{asked} to end, of which {ended} did within the grace (estimate)")
+        }),
     );
     known(
         "others",

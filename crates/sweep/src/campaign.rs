@@ -8,6 +8,8 @@
 //! ```text
 //! FENCING      quiesce, fence
 //!    | (refused or unreachable, and required: BLOCKED)
+//! ASKING       unless the mode is to terminate: all that is open is asked to end, until the grace is over
+//!    | (mode to cancel only: straight to CONFIRMING, where what is alive is a RESIDUE)
 //! STRIKING     sweep: one pass over the roots          both: count, start the server's batch
 //!    |                                                    | passes over what is new, until the batch ends
 //! SWEEPING     passes over all that is open, until one stops nothing
@@ -18,6 +20,7 @@
 //! From everywhere: a stop or the cap leads to ABORTED, the deadline to BLOCKED, a part of ours that fails for good to
 //! ABORTED; what is running then is cancelled and its answer still counted, before the outcome is given.
 
+mod asking;
 mod ending;
 mod pass;
 
@@ -30,7 +33,8 @@ use crate::message::{
 };
 use crate::outcome::{Outcome, PassSummary, Phase, Progress, Totals, Verdict, Why};
 use crate::seen::Seen;
-use crate::spec::{CampaignSpec, ConfirmSpec, Engine};
+use crate::spec::{CampaignSpec, ConfirmSpec, Engine, Mode};
+use crate::window::Asked;
 use pass::Pass;
 
 /// How many times more fruitless rounds are borne when no stop failed.
@@ -75,6 +79,9 @@ pub struct Campaign {
     /// What the batch may stop, charged against the cap until it tells what it did.
     #[serde(default)]
     batch_charge: u64,
+    /// What came of asking so far.
+    #[serde(default)]
+    asked: Option<Asked>,
     pass: Option<Pass>,
     pass_count: u32,
     /// The pass to begin when the running [`Command::Wait`] is over.
@@ -125,6 +132,16 @@ impl Campaign {
                 rule: "at least 1",
             });
         }
+        if spec.mode != Mode::Terminate {
+            let refused = |field, rule| Err(CampaignError::Spec { field, rule });
+            match spec {
+                CampaignSpec { grace_ms: 0, .. } => return refused("grace_ms", "at least 1"),
+                CampaignSpec {
+                    engine: Engine::Both, ..
+                } => return refused("engine", "the sweep where executions are asked first"),
+                _ => {}
+            }
+        }
         let quiesce = spec.quiesce;
         let mut campaign = Self {
             version: spec.version,
@@ -137,6 +154,7 @@ impl Campaign {
             batch_running: false,
             batch: None,
             batch_charge: 0,
+            asked: None,
             pass: None,
             pass_count: 0,
             after_wait: None,
@@ -317,6 +335,14 @@ impl Campaign {
         if unheard && self.spec.require_quiesce {
             return self.end(Verdict::Blocked, Why::NotQuiesced { status });
         }
+        self.begin();
+    }
+
+    /// Begins with the executions, the fence taken or not.
+    fn begin(&mut self) {
+        if self.spec.mode != Mode::Terminate {
+            return self.begin_asking(0);
+        }
         self.phase = Phase::Striking;
         match self.spec.engine {
             Engine::Sweep => self.begin_pass(PassKind::Roots),
@@ -374,6 +400,7 @@ impl Campaign {
                 looks: self.spec.looks,
                 timeout_ms: self.spec.confirm_timeout_ms,
                 poll_ms: self.spec.confirm_poll_ms,
+                names_alive: self.spec.mode == Mode::Cancel,
                 scope: self.spec.scope.clone(),
                 retry: self.spec.window.retry.clone(),
             },
@@ -395,6 +422,9 @@ impl Campaign {
         }
         if zero {
             return self.end(Verdict::Clean, Why::Confirmed);
+        }
+        if self.spec.mode == Mode::Cancel {
+            return self.ask_again_or_end(alive);
         }
 
         let stopped = self.totals.counts.stopped;

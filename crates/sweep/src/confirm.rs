@@ -138,7 +138,9 @@ impl Confirm {
             && self
                 .lag_ms
                 .is_some_and(|lag| proves_zero(&self.looks, lag, self.spec.looks));
-        let found = !self.alive.is_empty() && (self.to_describe.is_empty() || self.alive.len() >= NAMED_ALIVE);
+        let read = self.look.is_none() || !self.spec.names_alive;
+        let found =
+            !self.alive.is_empty() && ((self.to_describe.is_empty() && read) || self.alive.len() >= NAMED_ALIVE);
         let timed_out = now_ms >= ends_ms;
         if zero || found || timed_out || self.error.is_some() {
             if !self.in_flight.is_empty() || self.turn.asked {

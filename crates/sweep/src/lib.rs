@@ -49,8 +49,10 @@ pub use message::{
 pub use outcome::{Outcome, PassSummary, Phase, Progress, Totals, Verdict, Why};
 pub use row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, Scope, StopReply};
 pub use seen::Seen;
-pub use spec::{CampaignSpec, ConfirmSpec, Engine, LimiterSpec, RetrySpec, WindowLimits, WindowSettings, WindowSpec};
-pub use window::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult};
+pub use spec::{
+    AskSpec, CampaignSpec, ConfirmSpec, Engine, LimiterSpec, Mode, RetrySpec, WindowLimits, WindowSettings, WindowSpec,
+};
+pub use window::{Asked, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult};
 
 /// The version of the machines' behaviour that new campaigns get. A campaign in flight keeps the version it was started
 /// with ([`CampaignSpec::version`], recorded in the workflow's input), because its history is replayed by newer code.

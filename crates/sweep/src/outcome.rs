@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::{AliveExecution, BatchReport, Look, PassKind, QuiesceStatus, StaleExecution, Starter};
 use crate::seen::Seen;
-use crate::window::{Counts, Failure};
+use crate::window::{Asked, Counts, Failure};
 
 /// Where a campaign is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub enum Phase {
     /// Telling the sources to stop, taking the fence.
     #[default]
     Fencing,
+    /// Asking executions to end by themselves.
+    Asking,
     /// Stopping the roots, or starting the server's batch.
     Striking,
     /// Stopping all that is open, pass by pass.
@@ -29,7 +31,7 @@ pub enum Phase {
 pub enum Verdict {
     /// None visible in K looks, each more than the lag apart. Stale rows may remain in the index; they are named.
     Clean,
-    /// Something is, or may be, alive that could not be stopped; named as far as known.
+    /// Something is, or may be, alive that could not be stopped, or did not end when it was asked to; named as far as known.
     Residue,
     /// Ended before it was done: asked to, at the cap, or because a part of ours failed.
     Aborted,
@@ -52,6 +54,11 @@ pub enum Why {
     },
     /// Residue: some are alive though no stop failed, or the index could not be confirmed empty.
     Unconfirmed {
+        /// Alive, at least.
+        alive: u64,
+    },
+    /// Residue: some did not end within the grace, and were not to be terminated.
+    GraceOver {
         /// Alive, at least.
         alive: u64,
     },
@@ -158,6 +165,9 @@ pub struct Outcome {
     pub quiesce: QuiesceStatus,
     /// What the server's batch claims, where one ran.
     pub batch: Option<BatchReport>,
+    /// What came of asking, where that was done.
+    #[serde(default)]
+    pub asked: Option<Asked>,
     /// Looks of the last confirmation.
     pub looks: Vec<Look>,
     /// Index lag of the last confirmation, in milliseconds.

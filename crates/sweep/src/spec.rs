@@ -17,6 +17,19 @@ pub enum Engine {
     Both,
 }
 
+/// What becomes of what is open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It is terminated.
+    #[default]
+    Terminate,
+    /// It is asked to end by itself, within the grace. What does not is left running, and named.
+    Cancel,
+    /// It is asked to end by itself, within the grace. What does not is terminated.
+    CancelThenTerminate,
+}
+
 /// What a campaign is told at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,6 +39,11 @@ pub struct CampaignSpec {
     pub version: u32,
     /// Who stops what is open at the start. Default: sweep.
     pub engine: Engine,
+    /// What becomes of what is open. Default: it is terminated. Whatever else needs the engine [`Engine::Sweep`].
+    pub mode: Mode,
+    /// How long what was asked to end may take, in milliseconds, from when all that was open had been asked; 60,000 by default, at least
+    /// 1. Not used by [`Mode::Terminate`].
+    pub grace_ms: u64,
     /// What may be stopped, checked row by row. Default: no check beyond the query and our own prefixes.
     pub scope: Scope,
     /// The most chains that this campaign may stop by calls of its own; 10,000 by default. More than that open at the
@@ -61,6 +79,8 @@ impl Default for CampaignSpec {
         Self {
             version: crate::VERSION,
             engine: Engine::Sweep,
+            mode: Mode::Terminate,
+            grace_ms: 60_000,
             scope: Scope::default(),
             max_affected: 10_000,
             quiesce: true,
@@ -171,12 +191,24 @@ impl RetrySpec {
     }
 }
 
+/// What a window is told that asks executions to end, instead of terminating them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AskSpec {
+    /// How long they may take, in milliseconds, from when all that was open had been asked.
+    pub grace_ms: u64,
+    /// When that is over, once it has begun, in milliseconds on the clock that [`crate::Window::next`] is given.
+    pub until_ms: Option<u64>,
+}
+
 /// What one window is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WindowSpec {
-    /// The most chains that this window may stop.
+    /// The most chains that this window may stop, or ask.
     pub cap: u64,
+    /// Ask instead of terminating: until the grace is over or nothing is open, whatever starts meanwhile included. Unset: terminate.
+    pub ask: Option<AskSpec>,
     /// The fence, in milliseconds by the server's clock: rows that started later are counted as new, by type and
     /// parent.
     pub fence_ms: u64,
@@ -196,6 +228,9 @@ pub struct ConfirmSpec {
     pub timeout_ms: u64,
     /// The longest pause between two looks, in milliseconds, unless the lag is longer; 5,000 by default.
     pub poll_ms: u64,
+    /// Whether a look that meets something alive is read to its end, so that more of it is named; false by default: then one is enough,
+    /// since there is more to sweep.
+    pub names_alive: bool,
     /// What is in scope.
     pub scope: Scope,
     /// Retries of a failed look or Describe.
@@ -208,6 +243,7 @@ impl Default for ConfirmSpec {
             looks: 3,
             timeout_ms: 240_000,
             poll_ms: 5_000,
+            names_alive: false,
             scope: Scope::default(),
             retry: RetrySpec::default(),
         }

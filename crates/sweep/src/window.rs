@@ -12,8 +12,11 @@
 //!   certain that the stop did nothing. Charges never exceed what was durably reserved ([`Step::Reserve`]), and a new
 //!   attempt takes all that an earlier one had reserved for used. With nothing left of the cap, rows are described
 //!   instead of stopped: only one that is really open makes the cap "reached".
+//! - **Asking** ([`crate::WindowSpec::ask`]): the same, with requests to end in place of stops, and listing goes on until the grace is
+//!   over or nothing is open any more.
 //! - **Retries** are per target, with growing delay. A failure is reported once, when there are no more tries.
 
+mod ask;
 mod flow;
 mod pace;
 mod queue;
@@ -27,10 +30,11 @@ use crate::row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, S
 use crate::seen::Seen;
 use crate::spec::{WindowLimits, WindowSpec};
 use crate::tries::Tries;
+use ask::Ask;
 use flow::{Call, Listing, Target};
 use pace::Pace;
 use queue::Queue;
-pub use types::{Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
+pub use types::{Asked, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
 
 /// Failures that a result names.
 const NAMED_FAILURES: usize = 100;
@@ -77,6 +81,8 @@ pub struct Window {
     failures: Vec<Failure>,
     starters: BTreeMap<(String, Option<String>), u64>,
     seen: Box<Seen>,
+    /// Set when it asks.
+    ask: Option<Ask>,
 }
 
 impl Window {
@@ -91,6 +97,12 @@ impl Window {
     pub fn resume(spec: WindowSpec, checkpoint: Checkpoint) -> Self {
         let mut counts = checkpoint.counts;
         counts.listed = counts.settled();
+        let ask = spec.ask.map(|ask| Ask::new(ask, checkpoint.grace_until_ms));
+        // Asking again does no harm, so nothing needs to be reserved, and what an attempt that was lost had asked is asked again.
+        let (carried, reserved) = match ask {
+            Some(_) => (0, spec.cap),
+            None => (checkpoint.reserved, checkpoint.reserved),
+        };
         Self {
             limiter: Limiter::new(&spec.settings.limiter),
             pace: Pace::default(),
@@ -107,10 +119,10 @@ impl Window {
             recent: BTreeSet::new(),
             recent_order: VecDeque::new(),
             charged: 0,
-            carried: checkpoint.reserved,
-            reserved: checkpoint.reserved,
+            carried,
+            reserved,
             reserving: None,
-            uncounted: checkpoint.reserved.saturating_sub(counts.stopped),
+            uncounted: carried.saturating_sub(counts.stopped),
             cap_reached: false,
             stopping: false,
             error: None,
@@ -123,6 +135,7 @@ impl Window {
                 more: counts.listed > 0 || checkpoint.reserved > 0,
                 ..Seen::default()
             }),
+            ask,
             spec,
         }
     }
@@ -142,8 +155,8 @@ impl Window {
             return step;
         }
         let idle = self.in_flight.is_empty() && self.retries.is_empty() && self.buffer.is_empty();
-        if idle && self.listing == Listing::Ended {
-            return Step::Done(self.result());
+        if idle && self.listing == Listing::Ended && !self.asks_again(now_ms) {
+            return Step::Done(Box::new(self.result()));
         }
         Step::Wait {
             until_ms: self.wake_at(now_ms),
@@ -203,7 +216,7 @@ impl Window {
         match reply {
             StopReply::Stopped => {
                 self.limiter.on_sample(now_ms, in_flight, Sample::Done { took_us });
-                self.settle(target, TargetResult::Stopped);
+                self.acknowledged(target);
             }
             StopReply::AlreadyCompleted => {
                 self.refund(&mut target);
@@ -249,6 +262,11 @@ impl Window {
             // Somebody else's chain under the same workflow id is not the chain that was listed.
             DescribeReply::Open { row, .. } if !self.spec.scope.admits(&row) => {
                 self.settle(target, TargetResult::NotFound);
+            }
+            DescribeReply::Open { first_run_id, .. }
+                if target.describes <= MAX_DESCRIBES && self.was_asked(&mut target, &first_run_id) =>
+            {
+                self.retries.insert((now_ms, slot), target);
             }
             DescribeReply::Open { .. } if target.at_cap && self.room() == 0 => {
                 self.cap_reached = true;
@@ -307,6 +325,7 @@ impl Window {
         Checkpoint {
             counts: self.counts,
             reserved: self.reserving.unwrap_or(self.reserved),
+            grace_until_ms: self.ask.as_ref().and_then(Ask::until_ms),
         }
     }
 
@@ -328,7 +347,11 @@ impl Window {
         starters.truncate(NAMED_STARTERS);
         WindowResult {
             counts: self.counts,
-            charged: self.carried.saturating_add(self.charged),
+            charged: match self.ask {
+                Some(_) => 0,
+                None => self.carried.saturating_add(self.charged),
+            },
+            asked: self.ask.as_ref().map(|ask| ask.result(self.charged)),
             uncounted: self.uncounted,
             cap_reached: self.cap_reached,
             complete: self.error.is_none() && self.counts.skipped == 0 && !self.stopping,

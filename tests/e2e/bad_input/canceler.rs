@@ -232,6 +232,7 @@ fn preview(table: &mut Table, mark: &str) {
                 target,
                 sample_size: 0,
                 include_descendants: None,
+                ..Default::default()
             },
         );
     }
@@ -240,6 +241,7 @@ fn preview(table: &mut Table, mark: &str) {
             target: workload(mark),
             sample_size,
             include_descendants: None,
+            ..Default::default()
         };
         line(format!("a sample of {sample_size}"), &["sample_size"], request);
     }
@@ -247,6 +249,7 @@ fn preview(table: &mut Table, mark: &str) {
         target: None,
         sample_size: -1,
         include_descendants: None,
+        ..Default::default()
     };
     line("everything at once".to_owned(), &["sample_size", "target"], request);
 }
@@ -342,6 +345,8 @@ fn start(table: &mut Table, mark: &str) {
             confirm_timeout: millis(-5_000),
             confirm_poll: millis(10),
             include_descendants: None,
+            mode: 99,
+            grace: millis(1),
         }),
         request_id: "not/an/id".to_owned(),
         validate_only: false,
@@ -354,8 +359,10 @@ fn start(table: &mut Table, mark: &str) {
         "spec.confirm_timeout",
         "spec.deadline",
         "spec.engine",
+        "spec.grace",
         "spec.looks",
         "spec.max_affected",
+        "spec.mode",
         "spec.reason",
         "spec.target.workload_id",
     ];

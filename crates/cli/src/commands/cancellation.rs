@@ -1,5 +1,6 @@
 //! The short commands about cancellations: preview, list, adjust, abort.
 
+use super::stop::ModeArg;
 use super::target::TargetArgs;
 use super::{missing, parse_duration};
 use crate::clients::{Addresses, unary};
@@ -7,7 +8,7 @@ use crate::exit::{self, Failure};
 use crate::ui::Ui;
 use crate::view::{cancellation_json, cancellation_line, limits_json, limits_line, preview_json, preview_lines};
 use quell_api::canceler::v1::{
-    AdjustCancellationRequest, Limits, ListCancellationsRequest, PreviewCancellationRequest,
+    AdjustCancellationRequest, Limits, ListCancellationsRequest, Mode, PreviewCancellationRequest,
     PreviewCancellationResponse, StopCancellationRequest,
 };
 use serde_json::json;
@@ -23,6 +24,9 @@ pub(super) struct PreviewArgs {
     /// Do not count what only descends from the target.
     #[arg(long)]
     no_descendants: bool,
+    /// The mode of the cancellation that is to follow: the token is good for this one only.
+    #[arg(long, value_enum, default_value = "terminate")]
+    mode: ModeArg,
 }
 
 /// Asks for a preview.
@@ -39,6 +43,7 @@ pub(super) async fn preview(ui: Ui, addresses: &Addresses, args: PreviewArgs) ->
         target: Some(args.target.into()),
         sample_size: args.sample,
         include_descendants: args.no_descendants.then_some(false),
+        mode: Mode::from(args.mode).into(),
     };
     let answer = fetch_preview(addresses, request).await?;
     for line in preview_lines(&answer) {

@@ -9,7 +9,8 @@ use crate::exit::{self, Failure};
 use crate::ui::Ui;
 use crate::view::{duration, preview_json, preview_lines, receipt_json, receipt_lines, target};
 use quell_api::canceler::v1::{
-    CancellationSpec, Engine, PreviewCancellationRequest, Receipt, StartCancellationRequest, StartCancellationResponse,
+    CancellationSpec, Engine, Mode, PreviewCancellationRequest, Receipt, StartCancellationRequest,
+    StartCancellationResponse,
 };
 use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Write as _};
@@ -36,6 +37,27 @@ impl From<EngineArg> for Engine {
     }
 }
 
+/// What becomes of what is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ModeArg {
+    /// It is terminated, without its code being told.
+    Terminate,
+    /// It is asked to end, within --grace; what does not is left running, and is the residue.
+    Cancel,
+    /// It is asked to end, within --grace; what does not is terminated.
+    CancelThenTerminate,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(arg: ModeArg) -> Self {
+        match arg {
+            ModeArg::Terminate => Self::Terminate,
+            ModeArg::Cancel => Self::Cancel,
+            ModeArg::CancelThenTerminate => Self::CancelThenTerminate,
+        }
+    }
+}
+
 /// Arguments of `quell stop`. What is not given the service decides.
 #[derive(Debug, clap::Args)]
 pub(super) struct StopArgs {
@@ -47,6 +69,12 @@ pub(super) struct StopArgs {
     /// How executions are stopped.
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineArg,
+    /// What becomes of what is open.
+    #[arg(long, value_enum, default_value = "terminate")]
+    mode: ModeArg,
+    /// How long what was asked to end may take [default: 60s].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    grace: Option<prost_types::Duration>,
     /// The most executions that may be stopped [default: 10000].
     #[arg(long, value_name = "N")]
     max_affected: Option<i64>,
@@ -100,6 +128,8 @@ impl StopArgs {
             target: Some(self.target.into()),
             reason: self.reason,
             engine: Engine::from(self.engine).into(),
+            mode: Mode::from(self.mode).into(),
+            grace: self.grace,
             max_affected: self.max_affected.unwrap_or_default(),
             concurrency: self.concurrency.unwrap_or_default(),
             quiesce: self.no_quiesce.then_some(false),
@@ -175,6 +205,7 @@ fn preview_of(request: &StartCancellationRequest) -> PreviewCancellationRequest 
         target: spec.and_then(|spec| spec.target.clone()),
         sample_size: 5,
         include_descendants: spec.and_then(|spec| spec.include_descendants),
+        mode: spec.map(|spec| spec.mode).unwrap_or_default(),
     }
 }
 

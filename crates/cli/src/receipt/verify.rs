@@ -236,6 +236,7 @@ fn sums(counted: &OutcomeCounts, failed_in_last_pass: i64, receipt: &Receipt) ->
         ("failed", counted.failed, said.failed),
         ("out of scope", counted.out_of_scope, said.out_of_scope),
         ("skipped", counted.skipped, said.skipped),
+        ("asked", counted.asked, said.asked),
         ("failed in the last pass", failed_in_last_pass, receipt.failed),
     ];
     for (what, counted, said) in kinds {
@@ -274,6 +275,7 @@ enum Ended {
     },
     OutOfScope,
     Skipped,
+    Asked,
 }
 
 /// Counts a line; `None` when it is no outcome.
@@ -294,6 +296,7 @@ fn count(counts: &mut OutcomeCounts, line: &[u8]) -> Option<()> {
         Ended::Failed { .. } => &mut counts.failed,
         Ended::OutOfScope => &mut counts.out_of_scope,
         Ended::Skipped => &mut counts.skipped,
+        Ended::Asked => &mut counts.asked,
     };
     *count += 1;
     Some(())
@@ -306,6 +309,7 @@ fn add(sum: &mut OutcomeCounts, more: &OutcomeCounts) {
     sum.failed += more.failed;
     sum.out_of_scope += more.out_of_scope;
     sum.skipped += more.skipped;
+    sum.asked += more.asked;
 }
 
 fn total(counts: &OutcomeCounts) -> i64 {
@@ -316,8 +320,9 @@ fn total(counts: &OutcomeCounts) -> i64 {
         failed,
         out_of_scope,
         skipped,
+        asked,
     } = counts;
-    stopped + already_closed + not_found + failed + out_of_scope + skipped
+    stopped + already_closed + not_found + failed + out_of_scope + skipped + asked
 }
 
 /// The pass that a chunk's key names: `journal/<id>/p<pass>-...`.

@@ -1,8 +1,9 @@
 //! How a campaign ends: what is running is cancelled and its answer counted, then the outcome is given.
 
-use super::Campaign;
+use super::{Campaign, pass::stops};
 use crate::message::{Command, Confirmed, PassKind, QuiesceStatus, Quiesced, Starter};
 use crate::outcome::{Outcome, Phase, Verdict, Why};
+use crate::spec::Mode;
 
 /// Warnings, and starters, that an outcome holds.
 const NAMED: usize = 32;
@@ -16,7 +17,7 @@ impl Campaign {
             // What it did is not known: all that it might have done is taken for done.
             self.totals.lost_windows += 1;
             self.seen.more = true;
-            self.totals.charged = self.totals.charged.saturating_add(spec.cap);
+            self.totals.charged = self.totals.charged.saturating_add(stops(spec));
             self.warn(format!("a window's result was lost: {reason}"));
         }
         if matches!(command, Command::StopBatch { .. }) {
@@ -36,8 +37,12 @@ impl Campaign {
                     fence_ms: 0,
                     detail: reason,
                 });
-                self.phase = Phase::Striking;
-                self.begin_pass(PassKind::Roots);
+                if self.spec.mode == Mode::Terminate {
+                    self.phase = Phase::Striking;
+                    self.begin_pass(PassKind::Roots);
+                } else {
+                    self.begin_asking(0);
+                }
             }
             Command::QuiesceSources { .. } => {
                 self.warn(format!("{name} failed: {reason}"));
@@ -127,6 +132,7 @@ impl Campaign {
                 .map(|quiesced| quiesced.status)
                 .unwrap_or_default(),
             batch: self.batch.clone(),
+            asked: self.asked,
             looks,
             lag_ms,
             alive,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Campaign;
 use crate::message::{Command, PassKind, Planned, StartRange};
 use crate::outcome::{PassSummary, Phase, Verdict, Why};
-use crate::spec::WindowSpec;
+use crate::spec::{AskSpec, WindowSpec};
 use crate::window::{Counts, WindowResult};
 
 /// Passes that the outcome shows.
@@ -28,6 +28,11 @@ pub(super) struct Pass {
     next_window: u32,
     cap_reached: bool,
     error: Option<String>,
+}
+
+/// The most chains that a window may stop; asking stops none.
+pub(super) fn stops(spec: &WindowSpec) -> u64 {
+    if spec.ask.is_some() { 0 } else { spec.cap }
 }
 
 impl Campaign {
@@ -92,10 +97,12 @@ impl Campaign {
                 fence_ms: self.fence_ms(),
             });
         }
+        let asks = self.phase == Phase::Asking;
         let Some(pass) = &mut self.pass else { return };
         pass.summary.planned = planned.count;
-        // Windows only distribute: a pass ends with the query without bounds, which alone decides what is left.
-        if planned.windows.len() > 1 {
+        // Windows only distribute: a pass ends with the query without bounds, which alone decides what is left. One that asks goes on for as
+        // long as the grace does.
+        if planned.windows.len() > 1 && !asks {
             pass.ranges.extend(planned.windows);
         }
         pass.ranges.push_back(StartRange::ALL);
@@ -122,8 +129,17 @@ impl Campaign {
             let window = pass.next_window;
             pass.next_window += 1;
             let (number, kind) = (pass.summary.pass, pass.summary.kind);
+            let ask = (self.phase == Phase::Asking).then_some(AskSpec {
+                grace_ms: self.spec.grace_ms,
+                until_ms: self.asked.and_then(|asked| asked.until_ms),
+            });
+            let cap = match ask {
+                Some(_) => self.spec.max_affected.saturating_sub(self.charged_and_gone()),
+                None => cap_left.div_ceil(free),
+            };
             let spec = WindowSpec {
-                cap: cap_left.div_ceil(free),
+                cap,
+                ask,
                 fence_ms: self.fence_ms(),
                 scope: self.spec.scope.clone(),
                 settings: self.spec.window.clone(),
@@ -153,7 +169,7 @@ impl Campaign {
             .outstanding
             .values()
             .map(|command| match command {
-                Command::RunWindow { spec, .. } => spec.cap,
+                Command::RunWindow { spec, .. } => stops(spec),
                 _ => 0,
             })
             .sum();
@@ -168,6 +184,9 @@ impl Campaign {
         self.totals.uncounted = self.totals.uncounted.saturating_add(result.uncounted);
         for starter in result.starters {
             self.note_starter(starter);
+        }
+        if let Some(asked) = result.asked {
+            self.note_asked(asked);
         }
         self.seen.merge(&result.seen);
         for failure in result.failures {
@@ -212,11 +231,18 @@ impl Campaign {
         else {
             return;
         };
-        if cap_reached && self.cap_left() == 0 {
+        let asks = self.phase == Phase::Asking;
+        let asked = self.asked.map_or(0, |asked| asked.charged);
+        let used_up = if asks {
+            asked >= self.spec.max_affected
+        } else {
+            self.cap_left() == 0
+        };
+        if cap_reached && used_up {
             let Self { spec, totals, .. } = self;
             let why = Why::CapReached {
                 max_affected: spec.max_affected,
-                charged: totals.charged,
+                charged: if asks { asked } else { totals.charged },
                 open: 0,
             };
             return self.end(Verdict::Aborted, why);
@@ -235,6 +261,7 @@ impl Campaign {
         self.small_passes = if is_small { self.small_passes + 1 } else { 0 };
         let idle = summary.counts.stopped == 0;
         match summary.kind {
+            _ if asks => self.end_asking(cap_reached),
             PassKind::Roots => {
                 self.phase = Phase::Sweeping;
                 // Until it is known whether the batch runs, its charge would take the cap from the sweep.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, Scenario, Source, Stuck};
 use crate::outcome::{Verdict, Why};
+use crate::spec::Mode;
 
 /// How long an ending may take, in milliseconds: calls in flight are waited for, a batch is stopped.
 const ENDING_MS: u64 = 5_000;
@@ -18,6 +19,8 @@ pub enum Invariant {
     NoFalseClean,
     /// Nothing outside the scope is ever stopped.
     NothingOutsideScope,
+    /// Where executions are to be asked only, nothing is stopped; and asking is what happens.
+    OnlyAsked,
     /// Nothing beyond `max_affected` is stopped.
     CapHolds,
     /// Every failure is reported once.
@@ -140,6 +143,13 @@ fn scope_and_cap(scenario: &Scenario, report: &Report, found: &mut Found) {
         report.strangers_stopped == 0,
         "something outside the scope was stopped",
     );
+    if scenario.mode == Mode::Cancel {
+        found.must(
+            Invariant::OnlyAsked,
+            report.stopped_by_us == 0,
+            "something was stopped that was only to be asked",
+        );
+    }
     let mut cap_holds = |holds, text| found.must(Invariant::CapHolds, holds, text);
     cap_holds(report.stopped_by_us <= cap, "more was stopped than the cap allows");
     // The batch is held against the cap by a count: what the index does not show yet is not in it.
@@ -147,6 +157,10 @@ fn scope_and_cap(scenario: &Scenario, report: &Report, found: &mut Found) {
     if count_is_true {
         let both = report.stopped_by_us + report.stopped_by_batch;
         cap_holds(both <= cap, "the batch and we stopped more than the cap allows");
+    }
+    // A new attempt asks anew, and counts anew.
+    if report.crashes == 0 && scenario.mode == Mode::CancelThenTerminate {
+        cap_holds(report.asked_by_us <= cap, "more was asked than the cap allows");
     }
     cap_holds(charged <= cap, "more was charged than the cap allows");
 }
@@ -192,7 +206,7 @@ fn failures(scenario: &Scenario, report: &Report, found: &mut Found) {
     // alone because calls in flight had taken the rest of the cap.
     let skipped = outcome.passes.last().map_or(0, |pass| pass.counts.skipped);
     let sees = scenario.blind_percent == 0 && scenario.reorder_percent == 0 && report.crashes == 0 && skipped == 0;
-    if outcome.verdict == Verdict::Residue && sees {
+    if outcome.verdict == Verdict::Residue && sees && scenario.mode != Mode::Cancel {
         let forbidden = report.open.iter().filter(|open| open.forbidden);
         let mut named = forbidden.map(|open| {
             let mut failures = outcome.failures.iter();
@@ -225,7 +239,11 @@ fn end(scenario: &Scenario, report: &Report, found: &mut Found) {
         return;
     }
 
-    let room = outcome.totals.charged < scenario.max_affected || outcome.totals.charged == 0;
+    let charged = match outcome.why {
+        Why::CapReached { charged, .. } => charged,
+        _ => outcome.totals.charged,
+    };
+    let room = charged < scenario.max_affected || charged == 0;
     let capped = matches!(outcome.why, Why::CapReached { open, .. } if open > 0 || !room || report.crashes > 0);
     let undisturbed = scenario.stop_at_ms.is_none() && !capped;
     let stale_and_reused = scenario.filter_target && scenario.stale_percent > 0;
@@ -233,11 +251,13 @@ fn end(scenario: &Scenario, report: &Report, found: &mut Found) {
         // Where the index answers with nothing half of the time, all passes of all rounds may have been told nothing: then what the
         // confirmation found alive is named, and the residue is true.
         let blinded = scenario.blind_percent >= 40 && matches!(outcome.why, Why::Unconfirmed { alive: 1.. });
+        // What does not end when it is asked to is left.
+        let left_running = scenario.mode == Mode::Cancel && outcome.verdict == Verdict::Residue;
         // A row without a tag that is stale for ever, while its workflow id is somebody else's by now, cannot be told from
         // one that is alive: that errs on the safe side.
         found.must(
             Invariant::EndsWhenSourcesStop,
-            outcome.verdict == Verdict::Clean || stale_and_reused || blinded,
+            outcome.verdict == Verdict::Clean || stale_and_reused || blinded || left_running,
             "it did not end CLEAN though the sources stopped",
         );
     }
@@ -251,7 +271,14 @@ fn end(scenario: &Scenario, report: &Report, found: &mut Found) {
     // without its tag, may go unnoticed.
     let is_seen = scenario.blind_percent == 0 && scenario.stall.is_none() && scenario.late_percent == 0;
     let is_fast = scenario.source_every_ms <= 200;
-    if scenario.source == Source::Forever && undisturbed && is_seen && is_fast && scenario.forbidden == 0 {
+    let ends_by_itself = scenario.mode == Mode::Cancel;
+    if scenario.source == Source::Forever
+        && !ends_by_itself
+        && undisturbed
+        && is_seen
+        && is_fast
+        && scenario.forbidden == 0
+    {
         let at_deadline = outcome.verdict == Verdict::Blocked && matches!(outcome.why, Why::DeadlineReached { .. });
         let mut must = |holds, text| found.must(Invariant::EndsBlockedAtDeadline, holds, text);
         must(at_deadline, "it did not end BLOCKED though a source goes on");

@@ -255,7 +255,7 @@ impl Run<'_> {
                     Step::Done(result) => {
                         self.new_seen += running.new_seen;
                         self.journal(id);
-                        return Some(Reply::WindowDone(result));
+                        return Some(Reply::WindowDone(*result));
                     }
                 },
                 Task::Confirm(confirm) => match confirm.next(now_ms) {
@@ -299,6 +299,7 @@ impl Run<'_> {
             began_ms,
             ended_ms: self.server.now_ms(),
             open: self.server.open(),
+            asked_by_us: self.server.asked_by_us(),
             stopped_by_us,
             stopped_by_batch: self.server.stopped_by_batch(),
             batch_left: self.server.batch_left(),

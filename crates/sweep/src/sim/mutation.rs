@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invariant, Scenario, Source};
 use crate::row::{CallError, CallErrorKind, Scope, StopReply};
-use crate::spec::{CampaignSpec, Engine};
+use crate::spec::{CampaignSpec, Engine, Mode};
 
 /// A way in which the machines, or what drives them, could be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,11 +57,15 @@ pub enum Mutation {
     BatchLeftRunning,
     /// Sources that refuse are only warned of, though they must obey.
     QuiesceNotRequired,
+    /// What is to be asked to end is terminated.
+    AskTerminates,
+    /// What did not end within the grace is not terminated.
+    GraceEndsNothing,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::LookTooFew,
         Self::LagIgnored,
         Self::LookAtFirstPageOnly,
@@ -84,6 +88,8 @@ impl Mutation {
         Self::DeadlineIgnored,
         Self::BatchLeftRunning,
         Self::QuiesceNotRequired,
+        Self::AskTerminates,
+        Self::GraceEndsNothing,
     ];
 
     /// The invariant that does not hold with it.
@@ -97,9 +103,11 @@ impl Mutation {
             | Self::RunningOnly
             | Self::CascadeTrusted
             | Self::FenceBoundsSweep => Invariant::NoFalseClean,
-            Self::CountForList | Self::StaleTakenForAlive | Self::PinByRunId | Self::LostReplyGivenUp => {
-                Invariant::EndsWhenSourcesStop
-            }
+            Self::CountForList
+            | Self::StaleTakenForAlive
+            | Self::PinByRunId
+            | Self::LostReplyGivenUp
+            | Self::GraceEndsNothing => Invariant::EndsWhenSourcesStop,
             Self::CurrentRunDescribed | Self::RowsUnchecked => Invariant::NothingOutsideScope,
             Self::CapIgnored | Self::ReservationForgotten | Self::ReservationNotDurable => Invariant::CapHolds,
             Self::LostReplyRefunded | Self::LostReplyTakenForDone => Invariant::TotalsAddUp,
@@ -107,6 +115,7 @@ impl Mutation {
             Self::DeadlineIgnored => Invariant::EndsBlockedAtDeadline,
             Self::BatchLeftRunning => Invariant::NothingRunsOn,
             Self::QuiesceNotRequired => Invariant::QuiesceRequired,
+            Self::AskTerminates => Invariant::OnlyAsked,
         }
     }
 
@@ -204,6 +213,14 @@ impl Mutation {
                 flat: 60,
                 ..scenario
             },
+            Self::AskTerminates => Scenario {
+                mode: Mode::Cancel,
+                ..scenario
+            },
+            Self::GraceEndsNothing => Scenario {
+                mode: Mode::CancelThenTerminate,
+                ..scenario
+            },
             Self::QuiesceNotRequired => Scenario {
                 source: Source::Until(13_000),
                 require_quiesce: true,
@@ -219,6 +236,7 @@ impl Mutation {
             Self::CapIgnored => spec.max_affected = u64::MAX,
             Self::LostReplyGivenUp => spec.window.retry.max_attempts = 1,
             Self::QuiesceNotRequired => spec.require_quiesce = false,
+            Self::GraceEndsNothing => spec.mode = Mode::Cancel,
             _ => {}
         }
     }

@@ -26,6 +26,8 @@ pub struct Report {
     pub ended_ms: u64,
     /// Executions in scope that are open in truth.
     pub open: Vec<OpenExecution>,
+    /// Chains that calls of ours asked to end, in truth.
+    pub asked_by_us: u64,
     /// Chains that calls of ours stopped, in truth.
     pub stopped_by_us: u64,
     /// Chains that the server's batch stopped, in truth.

@@ -247,7 +247,7 @@ impl Scale {
                     Step::Describe { slot, workflow_id, .. } => Call::Describe(slot, workflow_id),
                     Step::Reserve { upto } => Call::Reserve(upto),
                     Step::Wait { until_ms } => break until_ms,
-                    Step::Done(result) => return Some(Reply::WindowDone(result)),
+                    Step::Done(result) => return Some(Reply::WindowDone(*result)),
                 };
                 self.send(call);
             },

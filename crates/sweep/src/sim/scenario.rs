@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Mutation, chance::Chance};
-use crate::spec::Engine;
+use crate::spec::{Engine, Mode};
 
 /// Keeps the draws of a scenario apart from those of its run, which has the same seed.
 const DRAW: u64 = 0x5CEA_A210_0D1A_0001;
@@ -35,6 +35,12 @@ pub struct Scenario {
     pub seed: u64,
     /// Who strikes.
     pub engine: Engine,
+    /// What becomes of what is open.
+    pub mode: Mode,
+    /// How long what was asked to end may take, in milliseconds.
+    pub grace_ms: u64,
+    /// Executions in a hundred that end when they are asked to.
+    pub obliging_percent: u64,
 
     /// Parents at the start.
     pub roots: u32,
@@ -122,6 +128,9 @@ impl Default for Scenario {
         Self {
             seed: 0,
             engine: Engine::Sweep,
+            mode: Mode::Terminate,
+            grace_ms: 2_000,
+            obliging_percent: 50,
             roots: 2,
             children: 10,
             flat: 10,
@@ -186,6 +195,7 @@ impl Scenario {
         scenario.draw_sources(c);
         scenario.draw_server(c);
         scenario.draw_end(c);
+        scenario.draw_mode(c);
         scenario
     }
 
@@ -275,6 +285,18 @@ impl Scenario {
         }
         if matches!(self.source, Source::Forever | Source::Slowing) {
             self.deadline_ms = c.between(5_000, 20_000);
+        }
+    }
+
+    fn draw_mode(&mut self, c: &mut Chance) {
+        if self.engine == Engine::Sweep && c.percent(25) {
+            self.mode = if c.percent(30) {
+                Mode::Cancel
+            } else {
+                Mode::CancelThenTerminate
+            };
+            self.grace_ms = c.between(1, 5_000);
+            self.obliging_percent = c.below(101);
         }
     }
 

@@ -53,6 +53,9 @@ struct Chain {
     forbidden: bool,
     paused: bool,
     stopped_by_us: bool,
+    /// Whether we have asked it to end, ever, and its current run.
+    asked_by_us: bool,
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,7 @@ enum Happens {
     Renews(usize),
     CascadeReaches(usize),
     Completes(usize),
+    Obliges(usize, u64),
     BatchStops(usize),
     Unlisted(RowKey),
 }
@@ -234,12 +238,18 @@ impl Server {
         .collect()
     }
 
-    /// Chains that we stopped in truth, and those of them that are strangers.
+    /// Chains that we asked to end in truth.
+    pub(super) fn asked_by_us(&self) -> u64 {
+        u64::try_from(self.chains.iter().filter(|chain| chain.asked_by_us).count()).unwrap_or(u64::MAX)
+    }
+
+    /// Chains that we stopped in truth, and strangers that we stopped, or asked to end.
     pub(super) fn stopped_by_us(&self) -> (u64, u64) {
         let ours = |chain: &usize| self.chains[*chain].stopped_by_us;
+        let touched = |chain: &usize| self.chains[*chain].stopped_by_us || self.chains[*chain].asked_by_us;
         let stopped = (0..self.chains.len()).filter(ours).count();
         let strangers = (0..self.chains.len())
-            .filter(ours)
+            .filter(touched)
             .filter(|chain| !self.in_scope(*chain))
             .count();
         (

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::outcome::Verdict;
-use crate::spec::Engine;
+use crate::spec::{Engine, Mode};
 
 /// Runs a scenario and fails with everything that is wrong.
 fn check(scenario: &Scenario) -> Report {
@@ -118,6 +118,17 @@ proptest! {
     #[test]
     fn invariant_nothing_beyond_max_affected_is_stopped(scenario in scenarios(), max_affected in 1_u64..60) {
         check(&Scenario { max_affected, ..scenario });
+    }
+
+    #[test]
+    fn invariant_what_is_only_to_be_asked_is_never_stopped(
+        scenario in scenarios(),
+        mode in prop_oneof![Just(Mode::Cancel), Just(Mode::CancelThenTerminate)],
+        grace_ms in 1_u64..5_000,
+        obliging_percent in 0_u64..101,
+        max_affected in prop_oneof![Just(10_000_u64), 1_u64..60],
+    ) {
+        check(&Scenario { engine: Engine::Sweep, mode, grace_ms, obliging_percent, max_affected, ..scenario });
     }
 
     #[test]

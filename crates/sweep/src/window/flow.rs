@@ -26,7 +26,7 @@ pub(super) struct Target {
     pub(super) tries: Tries,
     pub(super) describes: u32,
     /// Whether it is charged against the cap.
-    charged: bool,
+    pub(super) charged: bool,
     /// Whether a stop of it may have been done without our knowing.
     pub(super) ambiguous: bool,
     /// Whether it is described because the cap is used up.
@@ -74,12 +74,15 @@ pub(super) fn starter(((workflow_type, parent), seen): (&(String, Option<String>
 impl Window {
     /// Takes a listed row in: a duplicate is dropped, one that must not be stopped settled, any other buffered.
     pub(super) fn take_row(&mut self, row: Row) {
+        self.note_shown(&row);
         if self.buffer.contains(row.start_ms, &row.run_id) || !self.recent.insert(row.run_id.clone()) {
             self.counts.duplicates += 1;
             return;
         }
         self.recent_order.push_back(row.run_id.clone());
-        if self.recent_order.len() > self.spec.settings.buffer_rows.max(1).saturating_mul(2)
+        // One that asks lists again and again what it has asked: all of it is remembered.
+        if self.ask.is_none()
+            && self.recent_order.len() > self.spec.settings.buffer_rows.max(1).saturating_mul(2)
             && let Some(oldest) = self.recent_order.pop_front()
         {
             self.recent.remove(&oldest);
@@ -263,7 +266,7 @@ impl Window {
         for target in rest {
             self.settle(target, TargetResult::Skipped);
         }
-        Step::Done(self.result())
+        Step::Done(Box::new(self.result()))
     }
 
     /// Gives the cap back what the server says for certain was not stopped.
@@ -300,6 +303,7 @@ impl Window {
                 self.counts.stopped += 1;
                 self.counts.descendants += u64::from(target.row.descends);
             }
+            TargetResult::Asked => self.counts.asked += 1,
             TargetResult::AlreadyClosed => self.counts.already_closed += 1,
             TargetResult::NotFound => self.counts.not_found += 1,
             TargetResult::OutOfScope => self.counts.out_of_scope += 1,

@@ -1,5 +1,6 @@
 //! Each test drives a window by hand; the whole is tested by the simulator (`tests/`).
 
+mod asking;
 mod held;
 mod limits;
 
@@ -21,6 +22,10 @@ fn row(id: &str, start_ms: u64) -> Row {
 }
 
 fn window(cap: u64) -> Window {
+    Window::new(spec(cap))
+}
+
+fn spec(cap: u64) -> WindowSpec {
     let retry = RetrySpec {
         first_delay_ms: 100,
         max_delay_ms: 400,
@@ -37,12 +42,13 @@ fn window(cap: u64) -> Window {
         descendants: true,
         ..Scope::default()
     };
-    Window::new(WindowSpec {
+    WindowSpec {
         cap,
         fence_ms: 1_000,
         scope,
         settings,
-    })
+        ask: None,
+    }
 }
 
 fn transient() -> CallError {
@@ -78,7 +84,7 @@ fn done(window: &mut Window, now_ms: u64) -> WindowResult {
     match step(window, now_ms) {
         Step::Done(result) => {
             assert_eq!(result.counts.listed, result.counts.settled(), "{result:?}");
-            result
+            *result
         }
         other => panic!("expected the end, got {other:?}"),
     }

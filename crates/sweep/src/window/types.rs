@@ -20,7 +20,7 @@ pub enum Step {
         /// Where to go on; unset for the first page.
         token: Option<PageToken>,
     },
-    /// Stop a chain; answer by [`crate::Window::on_stop`].
+    /// Stop a chain, or, when [`crate::WindowSpec::ask`] is set, ask it to end; answer by [`crate::Window::on_stop`].
     Stop {
         /// To be given back.
         slot: Slot,
@@ -51,7 +51,7 @@ pub enum Step {
         until_ms: Option<u64>,
     },
     /// Over. [`crate::Window::take_outcomes`] may still hold outcomes.
-    Done(WindowResult),
+    Done(Box<WindowResult>),
 }
 
 /// What a window counted. The first block adds up: `listed` is the sum of all below it in that block once the window is
@@ -63,6 +63,8 @@ pub struct Counts {
     pub listed: u64,
     /// Stops acknowledged.
     pub stopped: u64,
+    /// Requests to end acknowledged.
+    pub asked: u64,
     /// Chains that were closed already (or closed by a stop of ours whose reply was lost).
     pub already_closed: u64,
     /// Chains that the server does not know (any more).
@@ -92,13 +94,20 @@ impl Counts {
     /// Targets that have their outcome.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        self.stopped + self.already_closed + self.not_found + self.failed + self.out_of_scope + self.skipped
+        self.stopped
+            + self.asked
+            + self.already_closed
+            + self.not_found
+            + self.failed
+            + self.out_of_scope
+            + self.skipped
     }
 
     /// Adds another window's counts.
     pub fn add(&mut self, other: &Self) {
         self.listed += other.listed;
         self.stopped += other.stopped;
+        self.asked += other.asked;
         self.already_closed += other.already_closed;
         self.not_found += other.not_found;
         self.failed += other.failed;
@@ -119,6 +128,8 @@ impl Counts {
 pub enum TargetResult {
     /// Our stop was acknowledged.
     Stopped,
+    /// Our request to end was acknowledged: whether it ended, no later line, or a stop, tells.
+    Asked,
     /// It was closed already.
     AlreadyClosed,
     /// The server does not know it (any more).
@@ -165,6 +176,22 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// What came of asking.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// Chains that were asked, by the last attempt.
+    pub chains: u64,
+    /// What was held against the cap: those, and chains that may have been asked without our knowing.
+    pub charged: u64,
+    /// Of those, the ones that the last listing still showed.
+    pub left: u64,
+    /// When the grace is over, in milliseconds; unset when it never began.
+    pub until_ms: Option<u64>,
+    /// Whether it is.
+    pub over: bool,
+}
+
 /// What a window answers. Small whatever the size: outcomes go to the journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -176,6 +203,8 @@ pub struct WindowResult {
     pub charged: u64,
     /// Of those, stops that earlier attempts may have done and `counts` does not know, at most.
     pub uncounted: u64,
+    /// What came of asking, where [`crate::WindowSpec::ask`] was set; then nothing is charged.
+    pub asked: Option<Asked>,
     /// Whether something open was left alone because of the cap.
     pub cap_reached: bool,
     /// Whether it listed to the end, and gave every target its outcome.
@@ -201,4 +230,6 @@ pub struct Checkpoint {
     /// The largest number ever asked to be reserved. When resuming, the largest number that was recorded durably, if
     /// larger.
     pub reserved: u64,
+    /// When the grace of a window that asks is over, once it has begun, in milliseconds.
+    pub grace_until_ms: Option<u64>,
 }

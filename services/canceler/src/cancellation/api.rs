@@ -21,7 +21,7 @@ use super::{
     limits::Limits,
     namespace::Namespace,
     page_token, preview,
-    spec::{Spec, TargetSpec},
+    spec::{self, Spec, TargetSpec},
     store::{self, NewCancellation},
     view::View,
     watch::Watchers,
@@ -75,7 +75,7 @@ impl CancellationApi {
         let (spec, filter) = Spec::check(&mut check, request.spec.as_ref(), self.defaults());
         check.request_id("request_id", &request.request_id);
         let (mut spec, filter) = check.finish((spec, filter)).map_err(Error::InvalidArgument)?;
-        let token = guards::token(&request.confirmation_token, &request.request_id, &filter)?;
+        let token = guards::token(&request.confirmation_token, &request.request_id, &filter, spec.mode)?;
 
         // A repeated request gets the first one's answer, whatever matches by now.
         let given = match &token {
@@ -188,8 +188,10 @@ impl CancellationService for CancellationApi {
         let mut check = Checker::new();
         let filter = Filter::check(&mut check, "target", request.target.as_ref());
         let size = check.int("sample_size", request.sample_size, DEFAULT_SAMPLE, 1..=MAX_SAMPLE);
+        let mode = spec::mode(&mut check, "mode", request.mode);
         let filter = check.finish(filter).map_err(Error::InvalidArgument)?;
         let wanted = preview::Wanted {
+            mode,
             target: TargetSpec::of(request.target.as_ref()),
             filter,
             sample_size: usize::try_from(size).unwrap_or(0),

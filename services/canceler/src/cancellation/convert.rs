@@ -89,6 +89,7 @@ impl Clock {
 pub(crate) fn phase(phase: Phase) -> pb::Phase {
     match phase {
         Phase::Fencing => pb::Phase::Fencing,
+        Phase::Asking => pb::Phase::Asking,
         Phase::Striking => pb::Phase::Striking,
         Phase::Sweeping => pb::Phase::Sweeping,
         Phase::Confirming => pb::Phase::Confirming,

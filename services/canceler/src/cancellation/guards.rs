@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use quell_api::target::{Filter, OPEN};
 use quell_mesh::{Error, NamespaceClient, Reason, config::CancelSettings};
+use quell_sweep::Mode;
 use tonic::Code;
 use tonic_types::FieldViolation;
 
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// The token of a request, read; nothing when none was given.
-pub(super) fn token(text: &str, request_id: &str, filter: &Filter) -> Result<Option<Token>, Error> {
+pub(super) fn token(text: &str, request_id: &str, filter: &Filter, mode: Mode) -> Result<Option<Token>, Error> {
     const FIELD: &str = "confirmation_token";
     if text.is_empty() {
         return Ok(None);
@@ -24,7 +25,7 @@ pub(super) fn token(text: &str, request_id: &str, filter: &Filter) -> Result<Opt
     }
     let now_ms = epoch_ms(SystemTime::now());
     let mismatch = |problem| Error::precondition(Reason::ConfirmationTokenMismatch, FIELD, problem);
-    Token::read(text, filter, now_ms).map(Some).map_err(mismatch)
+    Token::read(text, filter, mode, now_ms).map(Some).map_err(mismatch)
 }
 
 /// How many match now. Proves that the server takes the query, and holds the number against the cap; above it a token that allows

@@ -16,7 +16,8 @@ use temporalio_common::protos::temporal::api::{
     workflow::v1::WorkflowExecutionInfo,
     workflowservice::v1::{
         CountWorkflowExecutionsRequest, DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest,
-        ListWorkflowExecutionsRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+        ListWorkflowExecutionsRequest, RequestCancelWorkflowExecutionRequest, StartWorkflowExecutionRequest,
+        TerminateWorkflowExecutionRequest,
     },
 };
 use tonic::{Code, Request, Status};
@@ -240,6 +241,26 @@ impl Namespace {
         };
         let mut stub = self.stub();
         match stub.terminate_workflow_execution(self.request(request)).await {
+            Ok(_) => StopReply::Stopped,
+            Err(status) => stop_error(&status),
+        }
+    }
+
+    /// Asks a chain to end: an empty run id, pinned by its first run. A second request does nothing to a run that was asked before.
+    pub(crate) async fn ask(&self, pin: Pin, reason: String) -> StopReply {
+        let request = RequestCancelWorkflowExecutionRequest {
+            namespace: self.name.clone(),
+            workflow_execution: Some(WorkflowExecution {
+                workflow_id: pin.workflow_id,
+                run_id: String::new(),
+            }),
+            first_execution_run_id: pin.first_run_id,
+            reason,
+            identity: self.identity.clone(),
+            ..RequestCancelWorkflowExecutionRequest::default()
+        };
+        let mut stub = self.stub();
+        match stub.request_cancel_workflow_execution(self.request(request)).await {
             Ok(_) => StopReply::Stopped,
             Err(status) => stop_error(&status),
         }

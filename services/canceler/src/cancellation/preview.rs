@@ -11,7 +11,7 @@ use quell_api::{
     r#type::v1::ExecutionRef,
 };
 use quell_mesh::{Error, NamespaceClient};
-use quell_sweep::{PassKind, Row, Scope, StartRange};
+use quell_sweep::{Mode, PassKind, Row, Scope, StartRange};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -45,6 +45,7 @@ pub(crate) struct Wanted {
     pub(crate) filter: Filter,
     pub(crate) sample_size: usize,
     pub(crate) descendants: bool,
+    pub(crate) mode: Mode,
 }
 
 /// Looks at what matches.
@@ -58,6 +59,7 @@ pub(crate) async fn run(
         filter,
         sample_size,
         descendants,
+        mode,
     } = wanted;
     let query = filter.open();
     let refused = |status| query_error("target", &target, status);
@@ -116,7 +118,7 @@ pub(crate) async fn run(
         schedules,
         running_cancellations: running.into_iter().map(|view| view.id).collect(),
         estimated_duration: Some(duration(all.saturating_mul(1_000) / STOPS_PER_SECOND)),
-        confirmation_token: Token::new(open.count, now_ms).write(&filter),
+        confirmation_token: Token::new(open.count, now_ms).write(&filter, mode),
         sample: rows
             .into_iter()
             .take(sample_size)

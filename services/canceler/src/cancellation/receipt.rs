@@ -112,6 +112,7 @@ impl Receipt {
     pub fn to_proto(&self) -> pb::Receipt {
         let outcome = &self.outcome;
         let counts = &outcome.totals.counts;
+        let asked = outcome.asked.unwrap_or_default();
         pb::Receipt {
             cancellation_id: self.cancellation_id.clone(),
             verdict: verdict(outcome.verdict).into(),
@@ -198,7 +199,10 @@ impl Receipt {
                 failed: count(counts.failed),
                 out_of_scope: count(counts.out_of_scope),
                 skipped: count(counts.skipped),
+                asked: count(counts.asked),
             }),
+            asked: count(asked.chains),
+            ended_when_asked: count(asked.chains.saturating_sub(asked.left)),
             journal_lacks: count(self.ledger.journal_lacks),
             adjustments: self.ledger.adjustments.iter().map(|change| change.to_proto()).collect(),
         }
@@ -308,6 +312,9 @@ fn explanation(outcome: &Outcome) -> String {
         }
         Why::Unconfirmed { alive: 0 } => "the index could not be confirmed to be empty".to_owned(),
         Why::Unconfirmed { alive } => format!("at least {alive} executions are alive though no stop failed"),
+        Why::GraceOver { alive } => {
+            format!("at least {alive} executions did not end within the grace, and were not to be terminated")
+        }
         Why::StopRequested { reason } => format!("aborted on request: {reason}"),
         Why::CapReached {
             max_affected,
@@ -338,6 +345,7 @@ fn explanation(outcome: &Outcome) -> String {
 fn doing(phase: Phase) -> &'static str {
     match phase {
         Phase::Fencing => "the source was told to stop",
+        Phase::Asking => "executions were asked to end",
         Phase::Striking => "roots were stopped",
         Phase::Sweeping => "executions were still being stopped",
         Phase::Confirming => "it was looked whether anything is left",

@@ -12,7 +12,7 @@ use quell_api::{
     validate::Checker,
 };
 use quell_mesh::config::CancelSettings;
-use quell_sweep::{CampaignSpec, Engine, LimiterSpec, Scope, WindowSettings};
+use quell_sweep::{CampaignSpec, Engine, LimiterSpec, Mode, Scope, WindowSettings};
 use serde::{Deserialize, Serialize};
 
 use super::convert::duration;
@@ -20,6 +20,7 @@ use super::convert::duration;
 /// Most executions that a cancellation stops when the caller says nothing.
 pub(crate) const DEFAULT_MAX_AFFECTED: u64 = 10_000;
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(3_600);
+const DEFAULT_GRACE: Duration = Duration::from_secs(60);
 
 /// Which open executions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,10 @@ pub struct Spec {
     pub reason: String,
     /// How.
     pub engine: Engine,
+    /// What becomes of what is open.
+    pub mode: Mode,
+    /// How long what was asked to end may take.
+    pub grace_ms: u64,
     /// Whether the caller left the engine to us.
     pub auto: bool,
     /// Whether what descends from the target is stopped, too.
@@ -90,6 +95,8 @@ impl Default for Spec {
             target: TargetSpec::WorkloadId(String::new()),
             reason: String::new(),
             engine: Engine::Sweep,
+            mode: Mode::Terminate,
+            grace_ms: millis(DEFAULT_GRACE),
             auto: false,
             include_descendants: true,
             max_affected: DEFAULT_MAX_AFFECTED,
@@ -127,6 +134,13 @@ impl Spec {
                 (true, Engine::Sweep)
             }
         };
+        let mode = mode(check, "spec.mode", given.mode);
+        if engine == Engine::Both && mode != Mode::Terminate {
+            check.reject(
+                "spec.engine",
+                "must not be BOTH unless the mode is TERMINATE: the server's batch terminates",
+            );
+        }
         let max_affected = check.int(
             "spec.max_affected",
             given.max_affected,
@@ -146,6 +160,18 @@ impl Spec {
             DEFAULT_DEADLINE,
             secs(5)..=secs(7 * 86_400),
         );
+        let grace = if given.grace.is_some() && mode == Mode::Terminate {
+            check.reject(
+                "spec.grace",
+                "must be absent unless the mode is CANCEL or CANCEL_THEN_TERMINATE",
+            );
+            DEFAULT_GRACE
+        } else {
+            check.duration("spec.grace", given.grace, DEFAULT_GRACE, secs(1)..=secs(3_600))
+        };
+        if mode != Mode::Terminate && grace >= deadline {
+            check.reject("spec.grace", "must be shorter than the deadline");
+        }
         let looks = check.int("spec.looks", given.looks, 3, 2..=20);
         let confirm_timeout = check.duration(
             "spec.confirm_timeout",
@@ -180,6 +206,8 @@ impl Spec {
             target,
             reason: given.reason.trim().to_owned(),
             engine,
+            mode,
+            grace_ms: millis(grace),
             auto,
             include_descendants,
             // The checker let nothing below 1 through; a rejected value is never used.
@@ -225,6 +253,8 @@ impl Spec {
     pub fn campaign(&self, cancellation_id: &str, settings: &CancelSettings) -> CampaignSpec {
         CampaignSpec {
             engine: self.engine,
+            mode: self.mode,
+            grace_ms: self.grace_ms,
             scope: Scope {
                 workload_id: self.workload_id().map(str::to_owned),
                 descendants: self.include_descendants,
@@ -277,7 +307,30 @@ impl Spec {
             confirm_timeout: Some(duration(self.confirm_timeout_ms)),
             confirm_poll: Some(duration(self.confirm_poll_ms)),
             include_descendants: Some(self.include_descendants),
+            mode: mode_to_proto(self.mode).into(),
+            grace: (self.mode != Mode::Terminate).then(|| duration(self.grace_ms)),
         }
+    }
+}
+
+/// The mode as a caller gave it.
+pub(super) fn mode(check: &mut Checker, field: &str, given: i32) -> Mode {
+    match pb::Mode::try_from(given) {
+        Ok(pb::Mode::Unspecified | pb::Mode::Terminate) => Mode::Terminate,
+        Ok(pb::Mode::Cancel) => Mode::Cancel,
+        Ok(pb::Mode::CancelThenTerminate) => Mode::CancelThenTerminate,
+        Err(_) => {
+            check.reject(field, "is not a mode that this version knows");
+            Mode::Terminate
+        }
+    }
+}
+
+fn mode_to_proto(mode: Mode) -> pb::Mode {
+    match mode {
+        Mode::Terminate => pb::Mode::Terminate,
+        Mode::Cancel => pb::Mode::Cancel,
+        Mode::CancelThenTerminate => pb::Mode::CancelThenTerminate,
     }
 }
 
@@ -315,6 +368,8 @@ mod tests {
             concurrency: 751,
             require_quiesce: true,
             deadline: Some(duration(1)),
+            mode: 9,
+            grace: Some(duration(1)),
             looks: 1,
             confirm_timeout: Some(duration(1)),
             confirm_poll: Some(duration(1)),
@@ -332,8 +387,10 @@ mod tests {
                 "spec.confirm_timeout",
                 "spec.deadline",
                 "spec.engine",
+                "spec.grace",
                 "spec.looks",
                 "spec.max_affected",
+                "spec.mode",
                 "spec.reason",
                 "spec.require_quiesce",
                 "spec.target.query",

@@ -115,10 +115,15 @@ impl Sweeper<'_> {
                     }
                     Step::Stop { slot, pin } => {
                         let reason = input.reason.clone();
+                        let asks = input.spec.ask.is_some();
                         calls.push(
                             async move {
                                 let sent = Instant::now();
-                                let reply = self.main.stop(pin, reason).await;
+                                let reply = if asks {
+                                    self.main.ask(pin, reason).await
+                                } else {
+                                    self.main.stop(pin, reason).await
+                                };
                                 Answer::Stop(
                                     slot,
                                     reply,
@@ -147,7 +152,7 @@ impl Sweeper<'_> {
                         calls.push(async move { Answer::Reserved(upto, self.reserve(beat).await) }.boxed());
                     }
                     Step::Wait { until_ms } => break ControlFlow::Continue(until_ms.map(|until| clock.until(until))),
-                    Step::Done(result) => break ControlFlow::Break(result),
+                    Step::Done(result) => break ControlFlow::Break(*result),
                 }
             };
             let mut outcomes = window.take_outcomes();
@@ -207,12 +212,17 @@ impl Sweeper<'_> {
         if handed_over && !result.complete {
             // This process ends: another worker goes on where this one was, at once. Nothing is in flight any more, so what
             // was used of the cap is known, and what was left alone is the next attempt's.
-            let Checkpoint { mut counts, .. } = window.checkpoint();
+            let Checkpoint {
+                mut counts,
+                grace_until_ms,
+                ..
+            } = window.checkpoint();
             counts.listed = counts.listed.saturating_sub(counts.skipped - skipped_before);
             counts.skipped = skipped_before;
             let checkpoint = Checkpoint {
                 counts,
                 reserved: result.charged,
+                grace_until_ms,
             };
             self.ctx
                 .record_heartbeat(Beat {

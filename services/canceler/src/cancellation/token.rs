@@ -1,10 +1,11 @@
 //! The token of a preview: above `max_affected` a cancellation is started only by whoever has seen how many it is about.
 //!
-//! It guards against mistakes, not against people: it holds what was previewed and a checksum over it and the target, and no
+//! It guards against mistakes, not against people: it holds what was previewed and a checksum over it, the target and the mode, and no
 //! secret, so that any replica can read what another one gave. It is the request id of the cancellation that it starts, and so it
 //! starts one only.
 
 use quell_api::target::Filter;
+use quell_sweep::Mode;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -35,17 +36,17 @@ impl Token {
     }
 
     /// As text.
-    pub(crate) fn write(&self, filter: &Filter) -> String {
+    pub(crate) fn write(&self, filter: &Filter, mode: Mode) -> String {
         let Self { id, matched, at_ms } = self;
-        let sum = self.checksum(filter);
+        let sum = self.checksum(filter, mode);
         format!("{FORM}.{}.{matched}.{at_ms}.{sum}", id.simple())
     }
 
-    /// Reads one that was given for this target.
+    /// Reads one that was given for this target and mode.
     ///
     /// # Errors
     /// What is wrong with it, for people.
-    pub(crate) fn read(text: &str, filter: &Filter, now_ms: u64) -> Result<Self, &'static str> {
+    pub(crate) fn read(text: &str, filter: &Filter, mode: Mode, now_ms: u64) -> Result<Self, &'static str> {
         const NONE: &str = "is not a token that a preview gave";
         let parts: Vec<&str> = text.split('.').collect();
         let [FORM, id, matched, at_ms, sum] = parts.as_slice() else {
@@ -56,8 +57,8 @@ impl Token {
             matched: matched.parse().map_err(|_| NONE)?,
             at_ms: at_ms.parse().map_err(|_| NONE)?,
         };
-        if token.checksum(filter) != *sum {
-            return Err("was given for another target: preview this one");
+        if token.checksum(filter, mode) != *sum {
+            return Err("was given for another target or mode: preview this one");
         }
         // Clocks of replicas may differ a little.
         if now_ms > token.at_ms.saturating_add(LIFE_MS) {
@@ -76,9 +77,13 @@ impl Token {
         self.matched
     }
 
-    fn checksum(&self, filter: &Filter) -> String {
+    fn checksum(&self, filter: &Filter, mode: Mode) -> String {
         let Self { id, matched, at_ms } = self;
-        let sum = Sha256::digest(format!("{FORM}.{}.{matched}.{at_ms}.{}", id.simple(), filter.open()));
+        let sum = Sha256::digest(format!(
+            "{FORM}.{}.{matched}.{at_ms}.{mode:?}.{}",
+            id.simple(),
+            filter.open()
+        ));
         let mut text = hex::encode(sum);
         text.truncate(CHECKSUM);
         text
@@ -100,24 +105,27 @@ mod tests {
         Filter::check(&mut Checker::new(), "target", Some(&target))
     }
 
+    const MODE: Mode = Mode::Terminate;
+
     #[test]
     fn a_token_is_good_for_its_target_and_a_while() {
         let token = Token::new(20_000, 1_000);
-        let text = token.write(&filter("a"));
-        assert_eq!(Token::read(&text, &filter("a"), 1_000 + LIFE_MS), Ok(token));
+        let text = token.write(&filter("a"), MODE);
+        assert_eq!(Token::read(&text, &filter("a"), MODE, 1_000 + LIFE_MS), Ok(token));
         assert!(
-            Token::read(&text, &filter("a"), 1_001 + LIFE_MS)
+            Token::read(&text, &filter("a"), MODE, 1_001 + LIFE_MS)
                 .unwrap_err()
                 .contains("expired")
         );
         assert!(
-            Token::read(&text, &filter("b"), 1_000)
+            Token::read(&text, &filter("b"), MODE, 1_000)
                 .unwrap_err()
                 .contains("another target")
         );
+        assert!(Token::read(&text, &filter("a"), Mode::Cancel, 1_000).is_err());
         let more = text.replace(".20000.", ".90000.");
         for bad in ["", "q1", "q2.a.b.c.d", "q1.x.1.1.x", &more, &format!("{text}.x")] {
-            assert!(Token::read(bad, &filter("a"), 1_000).is_err(), "{bad}");
+            assert!(Token::read(bad, &filter("a"), MODE, 1_000).is_err(), "{bad}");
         }
     }
 

@@ -166,6 +166,7 @@ impl View {
         let (now, before) = (self.counts(), earlier.counts());
         self.at_work.stopped += before.stopped.saturating_sub(now.stopped);
         self.at_work.already_closed += before.already_closed.saturating_sub(now.already_closed);
+        self.at_work.asked += before.asked.saturating_sub(now.asked);
         self.at_work.not_found += before.not_found.saturating_sub(now.not_found);
         if self.open.is_none() {
             self.open = earlier.open;
@@ -199,6 +200,7 @@ impl View {
             concurrency_limit: i32::try_from(self.limit).unwrap_or(i32::MAX),
             base_latency: latency(self.base_us),
             latency: latency(self.latency_us),
+            asked: count(counts.asked),
         }
     }
 }

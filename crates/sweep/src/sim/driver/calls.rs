@@ -23,13 +23,15 @@ impl Run<'_> {
         self.crashes += 1;
         self.journal(id);
         let by_run = self.is(Mutation::PinByRunId);
+        let terminates = self.is(Mutation::AskTerminates);
         let is_durable = !self.is(Mutation::ReservationNotDurable);
         let sent: Vec<_> = self.calls.extract_if(.., |_, sent| sent.by == id).collect();
         for (_, sent) in sent {
             let is_done = self.server.chance().percent(50);
             match (sent.call, self.tasks.get_mut(&id)) {
-                (Call::Stop(_, pin), _) if is_done => {
-                    self.server.stop_now(&pin, by_run);
+                (Call::Stop(_, pin), Some(Task::Window(running))) if is_done => {
+                    let asks = running.spec.ask.is_some() && !terminates;
+                    self.server.end_now(&pin, by_run, asks);
                 }
                 (Call::Reserve(upto), Some(Task::Window(running))) if is_done && is_durable => {
                     running.reserved = running.reserved.max(upto);
@@ -83,6 +85,7 @@ impl Run<'_> {
         let now_ms = self.server.now_ms();
         let fence_ms = self.fence_ms;
         let by_run = self.is(Mutation::PinByRunId);
+        let terminates = self.is(Mutation::AskTerminates);
         let by_workflow_id = self.is(Mutation::CurrentRunDescribed);
         let beats = self.server.chance().percent(self.scenario.beat_percent);
         let Some(Task::Window(running)) = self.tasks.get(&id) else {
@@ -114,7 +117,8 @@ impl Run<'_> {
                 }
             }
             Call::Stop(slot, pin) => {
-                let mut reply = self.server.stop(&pin, by_run);
+                let asks = running.spec.ask.is_some() && !terminates;
+                let mut reply = self.server.stop(&pin, by_run, asks);
                 if let Some(mutation) = self.scenario.mutation {
                     reply = mutation.mutate_stop(reply);
                 }

@@ -120,15 +120,15 @@ impl Server {
         self.load.latency_ms(self.now_ms, &mut self.chance)
     }
 
-    /// A stop, aimed at a chain, or at one run when `by_run` (which is a mutation).
-    pub(in crate::sim) fn stop(&mut self, pin: &Pin, by_run: bool) -> StopReply {
+    /// A stop, or a request to end, aimed at a chain, or at one run when `by_run` (which is a mutation).
+    pub(in crate::sim) fn stop(&mut self, pin: &Pin, by_run: bool, asks: bool) -> StopReply {
         self.calls += 1;
         let lost = match self.way(false) {
             Way::Fails(error) => return StopReply::Error(error),
             Way::ReplyLost => true,
             Way::Clear => false,
         };
-        let reply = self.stop_now(pin, by_run);
+        let reply = self.end_now(pin, by_run, asks);
         if lost {
             self.lost_replies += 1;
             return StopReply::Error(error(CallErrorKind::Transient, "reply lost"));
@@ -136,7 +136,7 @@ impl Server {
         reply
     }
 
-    pub(in crate::sim) fn stop_now(&mut self, pin: &Pin, by_run: bool) -> StopReply {
+    pub(in crate::sim) fn end_now(&mut self, pin: &Pin, by_run: bool, asks: bool) -> StopReply {
         let Some(&chain) = self.current.get(&pin.workflow_id) else {
             return StopReply::NotFound;
         };
@@ -154,6 +154,10 @@ impl Server {
         }
         if !open {
             return StopReply::AlreadyCompleted;
+        }
+        if asks {
+            self.ask(chain);
+            return StopReply::Stopped;
         }
         self.chains[chain].stopped_by_us = true;
         self.close(chain);

@@ -30,10 +30,13 @@ impl Server {
                 let id = self.chains[chain].workflow_id.clone();
                 self.start(id, Some("2"), None);
             }
+            Happens::Obliges(chain, run) if self.chains[chain].open && self.chains[chain].runs == run => {
+                self.close(chain);
+            }
             Happens::Unlisted(row) => {
                 self.index.remove(&row);
             }
-            Happens::Spawns(_) | Happens::Renews(_) | Happens::Completes(_) => {}
+            Happens::Spawns(_) | Happens::Renews(_) | Happens::Completes(_) | Happens::Obliges(..) => {}
         }
     }
 
@@ -97,6 +100,7 @@ impl Server {
         }
         self.hide(chain, false);
         self.chains[chain].runs += 1;
+        self.chains[chain].asked = false;
         self.show(chain);
         self.renews_later(chain);
     }
@@ -125,6 +129,8 @@ impl Server {
             forbidden: false,
             paused: false,
             stopped_by_us: false,
+            asked_by_us: false,
+            asked: false,
         });
         self.current.insert(workflow_id, number);
         if is_late {
@@ -143,6 +149,19 @@ impl Server {
         self.chains[chain].tag = Some(TAG);
         self.chains[chain].tagged_ms = self.now_ms;
         self.retag(chain);
+    }
+
+    /// Asks the current run to end: it does so in a while, or not at all. A second request changes nothing.
+    pub(super) fn ask(&mut self, chain: usize) {
+        self.chains[chain].asked_by_us = true;
+        if std::mem::replace(&mut self.chains[chain].asked, true) || self.chains[chain].paused {
+            return;
+        }
+        if self.chance.percent(self.scenario.obliging_percent) {
+            let in_ms = self.chance.below(self.scenario.grace_ms.saturating_mul(2).max(1));
+            let run = self.chains[chain].runs;
+            self.happens_in(in_ms, Happens::Obliges(chain, run));
+        }
     }
 
     /// Closes a chain, and lets the cascade go to its children; some it forgets.

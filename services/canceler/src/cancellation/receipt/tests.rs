@@ -60,6 +60,7 @@ fn outcome(verdict: Verdict, why: Why) -> Outcome {
         rounds: 1,
         fence_ms: Some(1_500),
         quiesce: QuiesceStatus::Accepted,
+        asked: None,
         batch: None,
         looks: vec![look(2_000, 1), look(2_200, 0), look(2_400, 0), look(2_600, 0)],
         lag_ms: 84,
