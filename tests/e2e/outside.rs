@@ -179,6 +179,11 @@ impl Shared {
         program(&self.grpcurl, &[&["-plaintext"], before, &[&address], after].concat()).await
     }
 
+    /// A service's page of metrics.
+    pub(crate) async fn metrics(&self, part: Part) -> Result<String, String> {
+        http_get(&self.metrics_page(part), "/metrics").await
+    }
+
     /// A document of Jaeger's query API.
     pub(crate) async fn jaeger(&self, path: &str) -> Result<Value, String> {
         let body = http_get(&self.jaeger_query(), path).await?;
