@@ -159,8 +159,10 @@ def main():
                 return None if up == 3 else f"{up} of 3"
 
             within(60, "all services are scraped", scraped)
-            quell(addresses, "snowball", "start", "--width", "10", "--depth", "2", "--workload-id", "check")
-            quell(addresses, "stop", "--workload-id", "check", "--reason", "a check", "--engine", "both", "--yes")
+            for engine in ("both", "sweep"):
+                name = f"check-{engine}"
+                quell(addresses, "snowball", "start", "--width", "10", "--depth", "2", "--workload-id", name)
+                quell(addresses, "stop", "--workload-id", name, "--reason", "a check", "--engine", engine, "--yes")
             quell(addresses, "order", "place", "--payment", "tok", "--amount", "100", "--item", "x", "--address", "y", "--wait")
 
             # Rates want two scrapes, rules an evaluation, after the last that happened.

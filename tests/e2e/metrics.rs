@@ -2,10 +2,71 @@
 //! doing makes it.
 
 use crate::{
-    harness::Mesh,
+    cancel::Canceler,
+    harness::{Mesh, mesh, unique},
+    outside::http_get,
     poll::{SOON, eventually, when},
 };
+use quell_api::canceler::v1::ListCancellationsRequest;
 use quell_cli::dev::Part;
+use tokio::net::TcpListener;
+
+/// A collector that is not there, and one that takes connections and says nothing: calls are served, and what is lost is counted.
+#[tokio::test]
+async fn a_collector_that_is_gone_or_stuck_changes_nothing_but_counters() {
+    let mesh = mesh().await;
+    let ports = quell_cli::ports::free(2).expect("free ports");
+    let (collector, page) = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
+    let endpoint = format!("http://{collector}");
+    let page_port = ports[1].to_string();
+    // A queue of its own: only the calls of this test make spans here.
+    let queue = unique("collector");
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "300"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "16"),
+        ("QUELL_METRICS_PORT", &page_port),
+        ("TEMPORAL_CANCELER_TASK_QUEUE", &queue),
+    ];
+    let own = mesh.own(Part::Canceler, "collector", &settings).await;
+    let mut client = Canceler::new(own.channel());
+    let mut serves = async || {
+        for _ in 0..40 {
+            let asked = client.list_cancellations(ListCancellationsRequest {
+                page_size: 1,
+                ..Default::default()
+            });
+            asked.await.expect("it is served");
+        }
+    };
+    let lost = async |reason: &str| {
+        let told = http_get(&page, "/metrics").await?;
+        value(&told, "quell_spans_dropped_total", &[&format!("reason=\"{reason}\"")])
+            .ok_or_else(|| format!("{reason} is not counted"))
+    };
+
+    assert_eq!(lost("failed").await, Ok(0.0));
+    serves().await;
+    eventually(SOON, "what a missing collector does not take is counted", async || {
+        let lost = lost("failed").await?;
+        when(lost >= 1.0, || format!("{lost}"))
+    })
+    .await;
+
+    let _stuck = TcpListener::bind(&collector).await.expect("the port is free");
+    let before = lost("failed").await.expect("it is counted");
+    eventually(SOON, "what a stuck collector does not take is counted", async || {
+        serves().await;
+        let (failed, full) = (lost("failed").await?, lost("queue_full").await?);
+        when(failed > before && full > 0.0, || {
+            format!("{failed} failed, {full} found no place")
+        })
+    })
+    .await;
+    let told = http_get(&page, "/metrics").await.expect("it answers");
+    assert_eq!(value(&told, "quell_spans_exported_total", &[]), Some(0.0));
+    assert_eq!(value(&told, "quell_ready", &[]), Some(1.0));
+}
 
 /// The value of a metric with these labels (as the page writes them, any others beside them), summed.
 pub(crate) fn value(page: &str, name: &str, labels: &[&str]) -> Option<f64> {

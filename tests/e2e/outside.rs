@@ -237,7 +237,8 @@ pub(crate) fn json(text: &str) -> Value {
 }
 
 /// GET by HTTP/1.0, which needs no client: the server closes when it is done.
-async fn http_get(authority: &str, path: &str) -> Result<String, String> {
+/// A document over HTTP.
+pub(crate) async fn http_get(authority: &str, path: &str) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("{authority}: {error}");
     let mut stream = TcpStream::connect(authority).await.map_err(failed)?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n");

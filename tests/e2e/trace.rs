@@ -96,6 +96,35 @@ async fn one_trace_holds_the_callers_grpcurl_and_all_three_services() {
     metrics::tell_of_a_cancellation(&mesh, 241.0).await;
 }
 
+/// A snowball, an order and a tree of squares, begun in one trace of a caller's.
+#[tokio::test]
+async fn the_other_workloads_are_in_their_callers_trace_too() {
+    let mesh = mesh().await;
+    let (trace_id, caller) = (uuid::Uuid::new_v4().simple().to_string(), "00f067aa0ba902b7");
+    let traceparent = format!("traceparent: 00-{trace_id}-{caller}-01");
+    for (method, request) in [
+        (
+            "quell.work.v1.SnowballService/StartSnowball",
+            serde_json::json!({"spec": {"width": 70, "depth": 1, "lifetime": "2s", "workloadId": unique("traced")}}),
+        ),
+        (
+            "quell.work.v1.BatchProcessingService/StartBatchProcessing",
+            serde_json::json!({"spec": {"totalNumbers": "25", "batchSize": 12, "maxChildren": 6}}),
+        ),
+        (
+            "quell.work.v1.OrderService/PlaceOrder",
+            serde_json::json!({"wait": true, "order": {
+                "payment": {"token": "tok", "amountMinor": "100", "currency": "EUR"}, "items": [{"sku": "x", "quantity": 1}], "address": "y",
+            }}),
+        ),
+    ] {
+        let flags = ["-H", traceparent.as_str(), "-d", &request.to_string()];
+        mesh.grpcurl(Part::Work, &flags, &[method]).await.ok();
+    }
+    let spans = whole(&mesh, &trace_id, Some(caller), "CompleteWorkflow:CancelableWorkflow").await;
+    check_edges(&spans, OF_WORKLOADS);
+}
+
 /// The spans of a trace, once it is whole: no parent is missing, and the last span is there. `caller` is the span that the trace was
 /// begun with and that is in no service; without one the trace has a root of its own.
 pub(crate) async fn whole(mesh: &Mesh, trace_id: &str, caller: Option<&str>, last: &str) -> Vec<Span> {
@@ -142,6 +171,55 @@ pub(crate) fn check_edges(spans: &[Span], wanted: &[(&str, &str)]) {
         assert!(edges.contains(&edge), "no edge from {parent} to {child}:\n{table}");
     }
 }
+
+/// Of workloads that a caller with a trace of its own began.
+const OF_WORKLOADS: &[(&str, &str)] = &[
+    ("quell-work quell.work.v1.OrderService/PlaceOrder", "caller"),
+    (
+        "quell-work StartWorkflow:OrderWorkflow",
+        "quell-work quell.work.v1.OrderService/PlaceOrder",
+    ),
+    (
+        "quell-work RunWorkflow:OrderWorkflow",
+        "quell-work StartWorkflow:OrderWorkflow",
+    ),
+    (
+        "quell-work StartActivity:charge_payment",
+        "quell-work RunWorkflow:OrderWorkflow",
+    ),
+    (
+        "quell-work RunActivity:charge_payment",
+        "quell-work StartActivity:charge_payment",
+    ),
+    (
+        "quell-work CompleteWorkflow:OrderWorkflow",
+        "quell-work RunWorkflow:OrderWorkflow",
+    ),
+    (
+        "quell-work StartWorkflow:BatchProcessingWorkflow",
+        "quell-work quell.work.v1.BatchProcessingService/StartBatchProcessing",
+    ),
+    (
+        "quell-work StartChildWorkflow:BatchProcessingWorkflow",
+        "quell-work RunWorkflow:BatchProcessingWorkflow",
+    ),
+    (
+        "quell-work RunWorkflow:BatchProcessingWorkflow",
+        "quell-work StartChildWorkflow:BatchProcessingWorkflow",
+    ),
+    (
+        "quell-work StartWorkflow:CancelableWorkflow",
+        "quell-work quell.work.v1.SnowballService/StartSnowball",
+    ),
+    (
+        "quell-work StartChildWorkflow:ChildWorkflow",
+        "quell-work RunWorkflow:CancelableWorkflow",
+    ),
+    (
+        "quell-work RunWorkflow:ChildWorkflow",
+        "quell-work StartChildWorkflow:ChildWorkflow",
+    ),
+];
 
 /// Of every cancellation of a workload.
 pub(crate) const OF_A_CANCELLATION: &[(&str, &str)] = &[

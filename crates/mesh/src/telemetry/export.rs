@@ -49,10 +49,6 @@ impl Places {
 impl Exporting {
     /// A queue for at most so many spans before an exporter. `config` is that of the queue; its own bound must be no less.
     pub(super) fn new<E: SpanExporter + 'static>(exporter: E, config: BatchConfig, most: usize) -> Self {
-        // On the page from the start.
-        for reason in ["queue_full", "failed"] {
-            drop(SPANS_DROPPED.with([reason]));
-        }
         let places = Places::default();
         let counting = Counting {
             exporter,

@@ -34,6 +34,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::ServiceInfo;
 use crate::config::{LogFormat, TelemetrySettings, TraceSampler};
+use crate::metrics::SPANS_DROPPED;
 use export::Exporting;
 
 /// Telemetry could not be set up.
@@ -68,6 +69,10 @@ pub struct Telemetry {
 /// # Errors
 /// When the filter or the endpoint is not usable, or logging is set up already.
 pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings) -> Result<Telemetry, TelemetryError> {
+    // On the page from the start: an alert needs the zero before the first loss.
+    for reason in ["queue_full", "failed"] {
+        drop(SPANS_DROPPED.with([reason]));
+    }
     let sampler = sampler(settings);
     let mut provider = SdkTracerProvider::builder()
         .with_resource(resource(info, instance_id, settings)?)
