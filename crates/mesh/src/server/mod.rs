@@ -106,7 +106,7 @@ impl Bound {
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .layer(OtelGrpcLayer::default().filter(is_traced))
             .layer(RedLayer {
-                services: services.names.clone(),
+                services: services.names.as_slice().into(),
             })
             .layer(CallLayer::new(settings, readiness))
             .add_routes(routes)

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ const OTHER: &str = "other";
 #[derive(Debug, Clone)]
 pub(crate) struct RedLayer {
     /// Full names of the services that are served.
-    pub(crate) services: Vec<&'static str>,
+    pub(crate) services: Arc<[&'static str]>,
 }
 
 impl<S> Layer<S> for RedLayer {
@@ -41,7 +42,7 @@ impl<S> Layer<S> for RedLayer {
 #[derive(Debug, Clone)]
 pub(crate) struct Red<S> {
     inner: S,
-    services: Vec<&'static str>,
+    services: Arc<[&'static str]>,
 }
 
 impl<S, E> Service<http::Request<Body>> for Red<S>

@@ -15,7 +15,7 @@ async fn call(path: &str, answer: http::Response<Body>) -> http::Response<Body> 
         async move { Ok::<_, std::convert::Infallible>(answer) }
     });
     let layer = RedLayer {
-        services: vec!["red.Test"],
+        services: ["red.Test"].into(),
     };
     let request = http::Request::builder().uri(path).body(Body::empty()).unwrap();
     layer.layer(inner).oneshot(request).await.unwrap()
