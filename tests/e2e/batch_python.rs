@@ -6,7 +6,9 @@
 use crate::{
     harness::{batch_slot, mesh, unique},
     outside::{self, Ran},
+    trace,
 };
+use quell_cli::dev::Part;
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -14,7 +16,9 @@ use std::{
 use tokio::process::Command;
 
 /// The official SDK, at the version that the program was written for.
-const SDK: &str = "temporalio==1.35.0";
+const SDK: &str = "temporalio[opentelemetry]==1.35.0";
+/// What its spans are sent by.
+const OTLP: &str = "opentelemetry-exporter-otlp-proto-grpc";
 /// How long the SDK may take to be fetched.
 const FETCH: Duration = Duration::from_secs(300);
 /// How long the program may take.
@@ -28,10 +32,11 @@ async fn must(limit: Duration, command: &mut Command) -> Ran {
 
 /// A Python with the SDK, made once for all runs: beside the target folder's other files.
 async fn python() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{SDK}"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-sdk");
     let python = folder.join("bin/python3");
     let works = async || {
-        let import = outside::run(Command::new(&python).args(["-c", "import temporalio.worker"])).await;
+        let modules = "import temporalio.worker, opentelemetry.exporter.otlp.proto.grpc.trace_exporter";
+        let import = outside::run(Command::new(&python).args(["-c", modules])).await;
         import.code == 0
     };
     if python.is_file() && works().await {
@@ -40,7 +45,7 @@ async fn python() -> PathBuf {
     // `--clear`: one that an interrupted run left behind is no good.
     let make = ["-m", "venv", "--clear"];
     must(FETCH, Command::new("python3").args(make).arg(&folder)).await;
-    let install = ["-m", "pip", "install", "--quiet", SDK];
+    let install = ["-m", "pip", "install", "--quiet", SDK, OTLP];
     must(FETCH, Command::new(&python).args(install)).await;
     python
 }
@@ -56,12 +61,12 @@ async fn a_python_workflow_calls_the_activities_by_name() {
 
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/batch_activities.py");
     let query = format!("WorkloadId = '{id}' AND CloseTime IS NULL");
-    let address = mesh.temporal();
+    let (address, collector) = (mesh.temporal(), mesh.address(Part::Jaeger));
     let ran = must(
         RUN,
         Command::new(&python)
             .arg(program)
-            .args([&address, "canceler", &query, &format!("quell-{id}")]),
+            .args([&address, "canceler", &query, &format!("quell-{id}"), &collector]),
     )
     .await;
 
@@ -80,4 +85,18 @@ async fn a_python_workflow_calls_the_activities_by_name() {
     );
     let terminated = format!("WorkloadId=\"{id}\" AND ExecutionStatus=\"Terminated\"");
     assert_eq!(mesh.count(&terminated).await, 60, "as many as Temporal's own count");
+
+    // One trace of both: the SDKs share the header.
+    let trace_id = result["trace_id"].as_str().expect("a trace");
+    let spans = trace::whole(&mesh, trace_id, None, "CompleteWorkflow:StopByBatch").await;
+    let edges = ["batch_cancel_workflows", "track_batch"].map(|activity| {
+        (
+            format!("quell-batch RunActivity:{activity}"),
+            format!("python StartActivity:{activity}"),
+        )
+    });
+    let edges = edges
+        .each_ref()
+        .map(|(child, parent)| (child.as_str(), parent.as_str()));
+    trace::check_edges(&spans, &edges);
 }

@@ -203,6 +203,12 @@ impl Shared {
             .expect("the mesh is built with Jaeger")
     }
 
+    /// Host and port of a service's page of metrics.
+    pub(crate) fn metrics_page(&self, part: Part) -> String {
+        let page = self.dev.metrics(part).expect("a service");
+        authority(page.trim_end_matches("metrics"))
+    }
+
     /// The folder that the services use as payload store.
     pub(crate) fn payloads(&self) -> PathBuf {
         PathBuf::from(self.dev.payload_url())
@@ -270,6 +276,7 @@ impl Shared {
         let folder = self.folder(&name);
         let mut env: BTreeMap<String, String> = [
             ("QUELL_PORT", port.clone()),
+            ("QUELL_METRICS_PORT", "0".to_owned()),
             ("TEMPORAL_MAIN_ADDRESS", self.temporal_address()),
             ("TEMPORAL_MAIN_NAMESPACE", self.dev.main_namespace().to_owned()),
             ("TEMPORAL_CANCELER_NAMESPACE", self.dev.canceler_namespace().to_owned()),

@@ -5,6 +5,7 @@ use crate::{
     cancel::{self, check_clean_receipt, check_journal_after_a_kill, spec, start, workload},
     harness::{Mesh, Own, batch_slot, mesh, unique},
     poll::{LONG, SOON, eventually, when},
+    trace,
 };
 use quell_api::{
     batch::v1::{
@@ -22,9 +23,12 @@ async fn a_canceler_killed_in_the_middle_of_a_sweep_ends_clean_after_its_restart
     let id = unique("killed");
     // A queue of its own: no other replica can help.
     let queue = unique("canceler-queue");
-    let own = mesh
-        .own(Part::Canceler, "killed", &[("TEMPORAL_CANCELER_TASK_QUEUE", &queue)])
-        .await;
+    let collector = mesh.address(Part::Jaeger);
+    let settings = [
+        ("TEMPORAL_CANCELER_TASK_QUEUE", queue.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector),
+    ];
+    let own = mesh.own(Part::Canceler, "killed", &settings).await;
     let mut client = cancel::Canceler::new(own.channel());
     mesh.start_many("Sleeper", &id, 1_000).await;
     mesh.indexed(&id, 1_000).await;
@@ -71,6 +75,10 @@ async fn a_canceler_killed_in_the_middle_of_a_sweep_ends_clean_after_its_restart
     // Stops whose acknowledgement died with the process come back as already closed, never as stopped twice.
     assert!(receipt.stopped <= 1_000, "{receipt:#?}");
     assert_eq!(receipt.stopped + receipt.closed_by_others, 1_000, "{receipt:#?}");
+
+    // Whatever began before the kill, nothing hangs in the air after it.
+    let spans = trace::whole(&mesh, &receipt.trace_id, None, "CompleteWorkflow:BulkCancelWorkflow").await;
+    trace::check_edges(&spans, trace::OF_A_CANCELLATION);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
-//! | [`trace`] | one trace through all of it |
+//! | [`trace`], [`metrics`] | one trace through all of it, and what was counted on the way |
 //! | [`config`], [`command`], [`bench`] | the faces for operators |
 
 #![allow(
@@ -53,6 +53,7 @@ mod hangs;
 mod harness;
 mod killed;
 mod main_job;
+mod metrics;
 mod modes;
 mod one_namespace;
 mod orders;

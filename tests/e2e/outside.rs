@@ -179,6 +179,11 @@ impl Shared {
         program(&self.grpcurl, &[&["-plaintext"], before, &[&address], after].concat()).await
     }
 
+    /// A service's page of metrics.
+    pub(crate) async fn metrics(&self, part: Part) -> Result<String, String> {
+        http_get(&self.metrics_page(part), "/metrics").await
+    }
+
     /// A document of Jaeger's query API.
     pub(crate) async fn jaeger(&self, path: &str) -> Result<Value, String> {
         let body = http_get(&self.jaeger_query(), path).await?;
@@ -232,7 +237,8 @@ pub(crate) fn json(text: &str) -> Value {
 }
 
 /// GET by HTTP/1.0, which needs no client: the server closes when it is done.
-async fn http_get(authority: &str, path: &str) -> Result<String, String> {
+/// A document over HTTP.
+pub(crate) async fn http_get(authority: &str, path: &str) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("{authority}: {error}");
     let mut stream = TcpStream::connect(authority).await.map_err(failed)?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n");

@@ -1,11 +1,13 @@
 //! One trace holds the caller's `grpcurl` and all three services, seen through Jaeger's API.
 //!
-//! Checked as service edges (who called whom), since those are what a reader of a trace relies on; timing and attributes
-//! are not. No span may have a parent that is missing, except the one whose parent is the caller's own span.
+//! Checked as edges (who called whom), since those are what a reader of a trace relies on; timing and attributes
+//! are not. No span may have a parent that is missing, except the one whose parent is the caller's own span. What [`crate::killed`] leaves
+//! behind is held to the same.
 
 use crate::{
     cancel::{self, grown, snowball},
-    harness::{batch_slot, mesh, unique},
+    harness::{Mesh, batch_slot, mesh, unique},
+    metrics,
     outside::json,
     poll::{LONG, eventually, when},
 };
@@ -17,11 +19,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The most spans of one cancellation, whatever its size.
 const MAX_SPANS: usize = 300;
 
-struct Span {
+/// A span, as Jaeger shows it.
+pub(crate) struct Span {
     service: String,
     operation: String,
     id: String,
     parent: Option<String>,
+}
+
+impl Span {
+    fn label(&self) -> String {
+        format!("{} {}", self.service, self.operation)
+    }
 }
 
 /// The spans of a trace in Jaeger's JSON.
@@ -82,74 +91,264 @@ async fn one_trace_holds_the_callers_grpcurl_and_all_three_services() {
         "the receipt leads to the caller's own trace"
     );
 
-    // Spans are exported in batches, the longest-lived last: complete is when no parent is missing.
+    let spans = whole(&mesh, &trace_id, Some(caller), "CompleteWorkflow:BulkCancelWorkflow").await;
+    check_edges(&spans, &[OF_A_CANCELLATION, OF_A_BATCH].concat());
+    metrics::tell_of_a_cancellation(&mesh, 241.0).await;
+}
+
+/// A snowball, an order and a tree of squares, begun in one trace of a caller's.
+#[tokio::test]
+async fn the_other_workloads_are_in_their_callers_trace_too() {
+    let mesh = mesh().await;
+    let (trace_id, caller) = (uuid::Uuid::new_v4().simple().to_string(), "00f067aa0ba902b7");
+    let traceparent = format!("traceparent: 00-{trace_id}-{caller}-01");
+    for (method, request) in [
+        (
+            "quell.work.v1.SnowballService/StartSnowball",
+            serde_json::json!({"spec": {"width": 70, "depth": 1, "lifetime": "2s", "workloadId": unique("traced")}}),
+        ),
+        (
+            "quell.work.v1.BatchProcessingService/StartBatchProcessing",
+            serde_json::json!({"spec": {"totalNumbers": "25", "batchSize": 12, "maxChildren": 6}}),
+        ),
+        (
+            "quell.work.v1.OrderService/PlaceOrder",
+            serde_json::json!({"wait": true, "order": {
+                "payment": {"token": "tok", "amountMinor": "100", "currency": "EUR"}, "items": [{"sku": "x", "quantity": 1}], "address": "y",
+            }}),
+        ),
+    ] {
+        let flags = ["-H", traceparent.as_str(), "-d", &request.to_string()];
+        mesh.grpcurl(Part::Work, &flags, &[method]).await.ok();
+    }
+    let spans = whole(&mesh, &trace_id, Some(caller), "CompleteWorkflow:CancelableWorkflow").await;
+    check_edges(&spans, OF_WORKLOADS);
+}
+
+/// The spans of a trace, once it is whole: no parent is missing, and the last span is there. `caller` is the span that the trace was
+/// begun with and that is in no service; without one the trace has a root of its own.
+pub(crate) async fn whole(mesh: &Mesh, trace_id: &str, caller: Option<&str>, last: &str) -> Vec<Span> {
     let path = format!("/api/traces/{trace_id}");
     let spans = eventually(LONG, "the trace is whole", async || {
         let answer = mesh.jaeger(&path).await?;
         let traces = answer["data"].as_array().ok_or("no data")?;
         when(traces.len() == 1, || format!("{} traces", traces.len()))?;
         let spans = spans(&traces[0]);
-        let ids: BTreeSet<_> = spans.iter().map(|span| span.id.as_str()).chain([caller]).collect();
-        let orphans: Vec<_> = spans
-            .iter()
-            .filter(|span| span.parent.as_deref().is_none_or(|parent| !ids.contains(parent)))
-            .collect();
-        let shown: Vec<_> = orphans
-            .iter()
-            .map(|span| format!("{} {}", span.service, span.operation))
-            .collect();
+        let ids: BTreeSet<_> = spans.iter().map(|span| span.id.as_str()).chain(caller).collect();
+        let is_orphan = |span: &&Span| match span.parent.as_deref() {
+            Some(parent) => !ids.contains(parent),
+            None => caller.is_some(),
+        };
+        let orphans: Vec<_> = spans.iter().filter(is_orphan).map(Span::label).collect();
         when(orphans.is_empty(), || {
-            format!("{} of {} spans without a parent: {shown:?}", orphans.len(), spans.len())
+            format!(
+                "{} of {} spans without a parent: {orphans:?}",
+                orphans.len(),
+                spans.len()
+            )
         })?;
-        let services: BTreeSet<_> = spans.iter().map(|span| span.service.clone()).collect();
-        let wanted = ["quell-batch", "quell-canceler", "quell-work"].map(str::to_owned);
-        when(services.iter().eq(&wanted), || format!("{services:?}"))?;
-        let whole = spans.iter().any(|span| span.operation.contains("RunWorkflow"));
-        when(whole, || "the workflow's own span is still open".to_owned())?;
+        let roots = spans.iter().filter(|span| span.parent.is_none()).count();
+        when(roots == usize::from(caller.is_none()), || format!("{roots} roots"))?;
+        let ended = spans.iter().any(|span| span.operation == last);
+        when(ended, || format!("no {last} among {} spans", spans.len()))?;
         Ok(spans)
     })
     .await;
     assert!(spans.len() <= MAX_SPANS, "{} spans", spans.len());
+    spans
+}
 
-    let edges = edges(&spans, caller);
+/// Checks that each of these edges is there: child and parent, each as "service operation"; what is in no service is "caller".
+pub(crate) fn check_edges(spans: &[Span], wanted: &[(&str, &str)]) {
+    let edges = edges(spans);
     let table = edges
         .iter()
-        .map(|(child, parent)| format!("{parent:<60} -> {child}\n"))
+        .map(|(child, parent)| format!("{parent:<75} -> {child}\n"))
         .collect::<String>();
     println!("{} spans, {} edges:\n{table}", spans.len(), edges.len());
-    for (child, parent) in EXPECTED {
-        let found = edges
-            .iter()
-            .any(|edge| edge.0.contains(child) && edge.1.contains(parent));
-        assert!(found, "no edge from {parent} to {child}:\n{table}");
+    for (child, parent) in wanted {
+        let edge = ((*child).to_owned(), (*parent).to_owned());
+        assert!(edges.contains(&edge), "no edge from {parent} to {child}:\n{table}");
     }
 }
 
-/// Child and parent, each as "service operation"; the caller is "caller".
-const EXPECTED: [(&str, &str); 5] = [
+/// Of workloads that a caller with a trace of its own began.
+const OF_WORKLOADS: &[(&str, &str)] = &[
+    ("quell-work quell.work.v1.OrderService/PlaceOrder", "caller"),
+    (
+        "quell-work StartWorkflow:OrderWorkflow",
+        "quell-work quell.work.v1.OrderService/PlaceOrder",
+    ),
+    (
+        "quell-work RunWorkflow:OrderWorkflow",
+        "quell-work StartWorkflow:OrderWorkflow",
+    ),
+    (
+        "quell-work StartActivity:charge_payment",
+        "quell-work RunWorkflow:OrderWorkflow",
+    ),
+    (
+        "quell-work RunActivity:charge_payment",
+        "quell-work StartActivity:charge_payment",
+    ),
+    (
+        "quell-work CompleteWorkflow:OrderWorkflow",
+        "quell-work RunWorkflow:OrderWorkflow",
+    ),
+    (
+        "quell-work StartWorkflow:BatchProcessingWorkflow",
+        "quell-work quell.work.v1.BatchProcessingService/StartBatchProcessing",
+    ),
+    (
+        "quell-work StartChildWorkflow:BatchProcessingWorkflow",
+        "quell-work RunWorkflow:BatchProcessingWorkflow",
+    ),
+    (
+        "quell-work RunWorkflow:BatchProcessingWorkflow",
+        "quell-work StartChildWorkflow:BatchProcessingWorkflow",
+    ),
+    (
+        "quell-work StartWorkflow:CancelableWorkflow",
+        "quell-work quell.work.v1.SnowballService/StartSnowball",
+    ),
+    (
+        "quell-work StartChildWorkflow:ChildWorkflow",
+        "quell-work RunWorkflow:CancelableWorkflow",
+    ),
+    (
+        "quell-work RunWorkflow:ChildWorkflow",
+        "quell-work StartChildWorkflow:ChildWorkflow",
+    ),
+];
+
+/// Of every cancellation of a workload.
+pub(crate) const OF_A_CANCELLATION: &[(&str, &str)] = &[
+    (
+        "quell-canceler StartWorkflow:BulkCancelWorkflow",
+        "quell-canceler quell.canceler.v1.CancellationService/StartCancellation",
+    ),
+    (
+        "quell-canceler RunWorkflow:BulkCancelWorkflow",
+        "quell-canceler StartWorkflow:BulkCancelWorkflow",
+    ),
+    (
+        "quell-canceler Phase:FENCING",
+        "quell-canceler RunWorkflow:BulkCancelWorkflow",
+    ),
+    ("quell-canceler PhaseDone:FENCING", "quell-canceler Phase:FENCING"),
+    (
+        "quell-canceler StartActivity:quiesce_sources",
+        "quell-canceler Phase:FENCING",
+    ),
+    (
+        "quell-canceler RunActivity:quiesce_sources",
+        "quell-canceler StartActivity:quiesce_sources",
+    ),
+    ("quell-canceler fence", "quell-canceler RunActivity:quiesce_sources"),
+    (
+        "quell-canceler quell.work.v1.SourceService/Quiesce",
+        "quell-canceler fence",
+    ),
+    (
+        "quell-work quell.work.v1.SourceService/Quiesce",
+        "quell-canceler quell.work.v1.SourceService/Quiesce",
+    ),
+    (
+        "quell-work StartWorkflow:quell.Gate",
+        "quell-work quell.work.v1.SourceService/Quiesce",
+    ),
+    (
+        "quell-work RunWorkflow:quell.Gate",
+        "quell-work StartWorkflow:quell.Gate",
+    ),
+    (
+        "quell-canceler Phase:SWEEPING",
+        "quell-canceler RunWorkflow:BulkCancelWorkflow",
+    ),
+    (
+        "quell-canceler StartActivity:bulk_cancel_workflows",
+        "quell-canceler Phase:SWEEPING",
+    ),
+    (
+        "quell-canceler RunActivity:bulk_cancel_workflows",
+        "quell-canceler StartActivity:bulk_cancel_workflows",
+    ),
+    (
+        "quell-canceler window",
+        "quell-canceler RunActivity:bulk_cancel_workflows",
+    ),
+    (
+        "quell-canceler Phase:CONFIRMING",
+        "quell-canceler RunWorkflow:BulkCancelWorkflow",
+    ),
+    (
+        "quell-canceler StartActivity:confirm_all_canceled",
+        "quell-canceler Phase:CONFIRMING",
+    ),
+    (
+        "quell-canceler Phase:DONE",
+        "quell-canceler RunWorkflow:BulkCancelWorkflow",
+    ),
+    (
+        "quell-canceler StartActivity:conclude_cancellation",
+        "quell-canceler Phase:DONE",
+    ),
+    ("quell-canceler PhaseDone:DONE", "quell-canceler Phase:DONE"),
+    (
+        "quell-canceler CompleteWorkflow:BulkCancelWorkflow",
+        "quell-canceler RunWorkflow:BulkCancelWorkflow",
+    ),
+];
+
+/// Of one that lets the server's batch help, begun by a caller with a trace of its own.
+const OF_A_BATCH: &[(&str, &str)] = &[
     (
         "quell-canceler quell.canceler.v1.CancellationService/StartCancellation",
         "caller",
     ),
-    ("quell-canceler RunWorkflow", "quell-canceler StartWorkflow"),
+    (
+        "quell-canceler Phase:STRIKING",
+        "quell-canceler RunWorkflow:BulkCancelWorkflow",
+    ),
+    (
+        "quell-canceler StartActivity:batch_cancel_workflows",
+        "quell-canceler Phase:STRIKING",
+    ),
     (
         "quell-batch RunActivity:batch_cancel_workflows",
         "quell-canceler StartActivity:batch_cancel_workflows",
     ),
     (
+        "quell-batch StartWorkflow:quell.BatchOperation",
+        "quell-batch RunActivity:batch_cancel_workflows",
+    ),
+    (
+        "quell-batch RunWorkflow:quell.BatchOperation",
+        "quell-batch StartWorkflow:quell.BatchOperation",
+    ),
+    (
+        "quell-batch StartActivity:run_batch_operation",
+        "quell-batch RunWorkflow:quell.BatchOperation",
+    ),
+    (
+        "quell-batch RunActivity:run_batch_operation",
+        "quell-batch StartActivity:run_batch_operation",
+    ),
+    (
+        "quell-batch StartBatchOperation",
+        "quell-batch RunActivity:run_batch_operation",
+    ),
+    (
         "quell-batch RunActivity:track_batch",
         "quell-canceler StartActivity:track_batch",
     ),
-    ("quell-work quell.work.v1.SourceService/Quiesce", "quell-canceler"),
 ];
 
-fn edges(spans: &[Span], caller: &str) -> BTreeSet<(String, String)> {
-    let label = |span: &Span| format!("{} {}", span.service, span.operation);
-    let by_id: BTreeMap<_, _> = spans.iter().map(|span| (span.id.as_str(), label(span))).collect();
+fn edges(spans: &[Span]) -> BTreeSet<(String, String)> {
+    let by_id: BTreeMap<_, _> = spans.iter().map(|span| (span.id.as_str(), span.label())).collect();
     let parent_of = |span: &Span| match span.parent.as_deref() {
-        Some(parent) if parent == caller => "caller".to_owned(),
-        Some(parent) => by_id.get(parent).cloned().unwrap_or_default(),
+        Some(parent) => by_id.get(parent).cloned().unwrap_or_else(|| "caller".to_owned()),
         None => String::new(),
     };
-    spans.iter().map(|span| (label(span), parent_of(span))).collect()
+    spans.iter().map(|span| (span.label(), parent_of(span))).collect()
 }

@@ -48,6 +48,15 @@ pub struct Addresses {
         value_name = "URL"
     )]
     pub batch: String,
+    /// Address of Jaeger's UI, for links to traces.
+    #[arg(
+        long,
+        global = true,
+        env = "QUELL_JAEGER_URL",
+        default_value = "http://127.0.0.1:16686",
+        value_name = "URL"
+    )]
+    pub jaeger: String,
 }
 
 impl Addresses {
@@ -58,7 +67,15 @@ impl Addresses {
             work: mesh.address(Part::Work),
             canceler: mesh.address(Part::Canceler),
             batch: mesh.address(Part::Batch),
+            jaeger: mesh.jaeger_ui().unwrap_or_default(),
         }
+    }
+
+    /// Where a trace is shown; none when there is no trace, or nothing to show it.
+    #[must_use]
+    pub fn trace_url(&self, trace_id: &str) -> Option<String> {
+        let known = !trace_id.is_empty() && !self.jaeger.is_empty();
+        known.then(|| format!("{}/trace/{trace_id}", self.jaeger.trim_end_matches('/')))
     }
 
     /// Snowballs.

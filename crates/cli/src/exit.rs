@@ -104,6 +104,9 @@ impl Failure {
             if !violations.is_empty() {
                 error["violations"] = json!(violations);
             }
+            if let Some(request) = details.request_info() {
+                error["trace_id"] = json!(request.request_id);
+            }
         }
         json!({ "error": error })
     }
@@ -120,6 +123,9 @@ fn describe(status: &Status) -> String {
     for violation in violations(status) {
         text.push_str("\n  - ");
         text.push_str(&violation);
+    }
+    if let Some(request) = details.request_info() {
+        text.push_str(&format!("\n  trace {}", request.request_id));
     }
     if let Some(link) = details.help().and_then(|help| help.links.first()) {
         text.push_str(&format!(
@@ -158,6 +164,7 @@ mod tests {
         let mut details = ErrorDetails::with_bad_request_violation("spec.reason", "is required");
         details.add_bad_request_violation("spec.target", "is empty");
         details.set_error_info("INVALID_FIELDS", "quell.dev", std::collections::HashMap::new());
+        details.set_request_info("4bf92f3577b34da6a3ce929d0e0e4736", "");
         Failure::from(Status::with_error_details(
             Code::InvalidArgument,
             "2 fields are wrong",
@@ -173,6 +180,7 @@ mod tests {
             text.contains("spec.reason: is required") && text.contains("spec.target: is empty"),
             "{text}"
         );
+        assert!(text.contains("\n  trace 4bf92f3577b34da6a3ce929d0e0e4736"), "{text}");
     }
 
     #[test]
@@ -180,6 +188,7 @@ mod tests {
         let json = refused().json();
         assert_eq!(json["error"]["reason"], "INVALID_FIELDS");
         assert_eq!(json["error"]["violations"][1], "spec.target: is empty");
+        assert_eq!(json["error"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     }
 
     #[test]

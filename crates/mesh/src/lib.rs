@@ -10,6 +10,7 @@
 //! | [`temporal`] | a lazily connected, shared client per namespace |
 //! | [`worker`] | registry of handlers, and the workers' life |
 //! | [`server`] | gRPC with health, reflection, limits |
+//! | [`metrics`] | what is counted, and the page that Prometheus reads |
 //! | [`grpc`] | outgoing channels |
 //! | [`payload`] | large payloads and lasting records in an object store |
 //! | [`error`] | one closed set of failures, one mapping to gRPC |
@@ -23,6 +24,7 @@ pub mod activity;
 pub mod config;
 pub mod error;
 pub mod grpc;
+pub mod metrics;
 pub mod payload;
 mod run;
 pub mod server;

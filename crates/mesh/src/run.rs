@@ -20,7 +20,7 @@ use crate::shutdown::{Shutdown, exit_code};
 use crate::temporal::NamespaceClient;
 use crate::worker::Home;
 use crate::worker::manager::{Drain, DrainReport, Manager};
-use crate::{Mesh, PayloadStore, Service, ServiceInfo, server, telemetry};
+use crate::{Mesh, PayloadStore, Service, ServiceInfo, metrics, server, telemetry};
 
 /// Flags of every service.
 #[derive(Debug, Parser)]
@@ -172,6 +172,11 @@ where
     shutdown.listen(longest_shutdown(&settings), manager.running())?;
 
     let bound = Bound::listen(&settings.server).await?;
+    metrics::show(&["service", "rpc", "worker", "traces"]);
+    metrics::BUILD_INFO.with([info.name, info.version]).set(1);
+    let page = metrics::Page::listen(&settings.server, metrics_port(&info)).await?;
+    let metrics_address = page.address;
+    tokio::spawn(page.serve());
     let address = bound.address();
     let readiness = watch::Sender::new(Readiness::NotReady {
         reason: Reason::WorkerNotReady,
@@ -181,7 +186,7 @@ where
     let (health, mut server) = bound
         .serve(&settings.server, grpc, readiness.subscribe(), shutdown.token())
         .await?;
-    tracing::info!(service = info.name, version = info.version, %address, "listening");
+    tracing::info!(service = info.name, version = info.version, %address, metrics = %metrics_address, "listening");
 
     let (mut health_streams, watched) = (health.clone(), services.clone());
     let supervisor = Supervisor {
@@ -229,6 +234,12 @@ where
     let (calls_finished, report) = tokio::join!(calls, workers);
     let report: DrainReport = report??;
     Ok(calls_finished && report.is_clean())
+}
+
+/// The port of the metrics when none is set: OpenTelemetry's own for its Prometheus page, and the next ones, in the order of the rpcs' ports.
+fn metrics_port(info: &ServiceInfo) -> u16 {
+    const WORK: (u16, u16) = (50051, 9464);
+    WORK.1.saturating_add(info.default_port.saturating_sub(WORK.0))
 }
 
 /// How long the end of a process may take: everything that is in flight, the workers' stop, the last spans.

@@ -6,7 +6,7 @@
 //! anything else. After the first success the channel below reconnects by itself, and the same client stays valid
 //! for ever, which matters to workers: they hold it.
 //!
-//! The client carries the oversize codec and the OpenTelemetry plugin. [`NamespaceClient::raw`] gives the bare stub
+//! The client carries the oversize codec and the plugin for traces. [`NamespaceClient::raw`] gives the bare stub
 //! beside it: no codec, no spans. Poll loops belong there, or every trace drowns in them.
 
 mod options;
@@ -23,14 +23,15 @@ use temporalio_client::request_extensions::RetryConfigForCall;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, RetryOptions};
 use temporalio_common::data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter};
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
-use temporalio_sdk::opentelemetry::OpenTelemetryPlugin;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
 
 use crate::config::NamespaceSettings;
 use crate::error::{Error, Reason, connect_reason};
+use crate::metrics::TEMPORAL_CONNECTED;
 use crate::payload::OversizeCodec;
+use crate::telemetry;
 use options::{connection_options, endpoint};
 
 /// Longest time of one attempt to connect, or of one health check.
@@ -322,6 +323,9 @@ fn set(state: &watch::Sender<ConnectionState>, namespace: &str, new: ConnectionS
             }
             ConnectionState::Idle => {}
         }
+        TEMPORAL_CONNECTED
+            .with([namespace])
+            .set(i64::from(new == ConnectionState::Connected));
         *old = new;
         true
     });
@@ -356,7 +360,7 @@ async fn client(
     let converter = DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::default(), codec);
     let options = ClientOptions::new(settings.namespace.clone())
         .data_converter(converter)
-        .plugin(OpenTelemetryPlugin::builder().build())
+        .plugin(telemetry::temporal::plugin())
         .build();
     Client::new(connection, options).map_err(|error| format!("the client could not be made: {error}"))
 }

@@ -41,6 +41,7 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
         shutdown,
         ..
     } = mesh;
+    quell_mesh::metrics::show(&["batch"]);
     let namespace = main.namespace().to_owned();
     let server = Arc::new(TemporalServer::new(main));
     let records = Arc::new(TemporalRecords::new(canceler));

@@ -27,6 +27,7 @@ const VISIBILITY_PER_SECOND: u32 = 10;
 /// None now; the signature is that of every service.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that the mesh calls")]
 pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
+    quell_mesh::metrics::show(&["sweep"]);
     let budget = Budget::new(VISIBILITY_PER_SECOND);
     let queue = mesh.canceler.task_queue().to_owned();
     let registry = Registry::new()

@@ -47,6 +47,7 @@ pub const INFO: ServiceInfo = ServiceInfo {
 /// # Errors
 /// None today; the signature is the one that `quell_mesh::run` expects.
 pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
+    quell_mesh::metrics::show(&["snowball"]);
     let queue = mesh.main.task_queue().to_owned();
     let probes = mesh.settings.probe_task_queue.clone();
     let gates = Gates::new(mesh.main.clone());

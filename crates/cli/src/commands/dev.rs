@@ -169,6 +169,9 @@ pub(super) fn describe(mesh: &DevMesh) -> Vec<String> {
     lines.extend(mesh.jaeger_missing().map(|reason| format!("no jaeger   {reason}")));
     let running = Part::SERVICES.into_iter().filter(|part| mesh.process(*part).is_some());
     lines.extend(running.map(|part| format!("{:11} {}", part.name().trim_start_matches("quell-"), plain(part))));
+    let pages = Part::SERVICES.into_iter().filter(|part| mesh.process(*part).is_some());
+    let pages: Vec<_> = pages.filter_map(|part| mesh.metrics(part)).collect();
+    lines.push(format!("metrics     {}", pages.join(" ")));
     lines.push(format!("payloads    {}", mesh.payload_url()));
     lines.push(format!("logs        {}", mesh.folder().display()));
     lines
@@ -185,6 +188,7 @@ pub(super) fn addresses_json(mesh: &DevMesh) -> serde_json::Value {
         "work": mesh.address(Part::Work),
         "canceler": mesh.address(Part::Canceler),
         "batch": mesh.address(Part::Batch),
+        "metrics": Part::SERVICES.map(|part| mesh.metrics(part)),
         "payload_url": mesh.payload_url(),
         "logs": mesh.folder(),
     })

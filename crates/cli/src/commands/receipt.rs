@@ -67,6 +67,9 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: ReceiptArgs) -> Res
     for line in receipt_lines(&file.receipt) {
         ui.line(line);
     }
+    if let Some(url) = addresses.trace_url(&file.receipt.trace_id) {
+        ui.line(format!("see         {url}"));
+    }
     for signature in &file.signed.signatures {
         ui.line(format!("signed      by key {}", signature.key_id));
     }

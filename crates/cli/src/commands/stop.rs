@@ -194,7 +194,13 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StopArgs) -> Result
     for line in receipt_lines(&receipt) {
         ui.line(line);
     }
-    ui.result(&summary_json(&receipt));
+    let trace = addresses.trace_url(&receipt.trace_id);
+    if let Some(url) = &trace {
+        ui.line(format!("see         {url}"));
+    }
+    let mut summary = summary_json(&receipt);
+    summary["trace_url"] = json!(trace);
+    ui.result(&summary);
     Ok(exit::of_verdict(receipt.verdict()))
 }
 

@@ -223,8 +223,9 @@ impl DevMeshBuilder {
             .into_iter()
             .filter(|service| self.parts.contains(service))
         {
-            let port = ports.of(service).first().copied().unwrap_or_default();
-            specs.push((service, launch.spec(service, port, service.name())?));
+            let of = ports.of(service);
+            let port = |n: usize| of.get(n).copied().unwrap_or_default();
+            specs.push((service, launch.spec(service, port(0), port(1), service.name())?));
         }
         let processes = specs
             .into_iter()

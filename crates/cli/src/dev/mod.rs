@@ -129,6 +129,14 @@ impl DevMesh {
         })
     }
 
+    /// Address of a service's page of metrics; none for what is not a service.
+    #[must_use]
+    pub fn metrics(&self, part: Part) -> Option<String> {
+        let at = Part::SERVICES.iter().position(|service| *service == part)?;
+        let port = self.ports.metrics.get(at)?;
+        Some(format!("{}/metrics", http(*port)))
+    }
+
     /// Address of the Temporal Web UI, if it was asked for.
     #[must_use]
     pub fn web_ui(&self) -> Option<String> {
@@ -238,7 +246,7 @@ impl DevMesh {
             .first()
             .copied()
             .ok_or_else(|| Error::Ports("none found".to_owned()))?;
-        let process = Process::new(self.services.spec(service, port, &format!("{service}-{port}"))?);
+        let process = Process::new(self.services.spec(service, port, 0, &format!("{service}-{port}"))?);
         process.start()?;
         let address = http(port);
         services::wait_ready(&process, &address, self.ready_within).await?;

@@ -16,6 +16,8 @@ pub struct Ports {
     pub canceler: u16,
     /// The batch service.
     pub batch: u16,
+    /// The pages of metrics: work, canceler, batch.
+    pub metrics: [u16; 3],
     /// Jaeger's UI and HTTP query API.
     pub jaeger_ui: u16,
     /// Jaeger's gRPC query API.
@@ -29,7 +31,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The ports that everyone knows: 7233, 8233, 50051 to 50053, and Jaeger's own.
+    /// The ports that everyone knows: 7233, 8233, 50051 to 50053, 9464 to 9466 for metrics, and Jaeger's own.
     #[must_use]
     pub fn well_known() -> Self {
         Self {
@@ -38,6 +40,7 @@ impl Ports {
             work: 50051,
             canceler: 50052,
             batch: 50053,
+            metrics: [9464, 9465, 9466],
             jaeger_ui: 16686,
             jaeger_query: 16685,
             jaeger_otlp_grpc: 4317,
@@ -51,7 +54,7 @@ impl Ports {
     /// # Errors
     /// [`Error::Ports`].
     pub fn free() -> Result<Self, Error> {
-        let ports: [u16; 10] = crate::ports::free(10)?
+        let ports: [u16; 13] = crate::ports::free(13)?
             .try_into()
             .map_err(|_| Error::Ports("fewer than asked for".to_owned()))?;
         let [
@@ -60,6 +63,9 @@ impl Ports {
             work,
             canceler,
             batch,
+            metrics_work,
+            metrics_canceler,
+            metrics_batch,
             jaeger_ui,
             jaeger_query,
             jaeger_otlp_grpc,
@@ -73,6 +79,7 @@ impl Ports {
             work,
             canceler,
             batch,
+            metrics: [metrics_work, metrics_canceler, metrics_batch],
             jaeger_ui,
             jaeger_query,
             jaeger_otlp_grpc,
@@ -94,9 +101,9 @@ impl Ports {
                     self.jaeger_health,
                 ]
             }
-            Part::Work => vec![self.work],
-            Part::Canceler => vec![self.canceler],
-            Part::Batch => vec![self.batch],
+            Part::Work => vec![self.work, self.metrics[0]],
+            Part::Canceler => vec![self.canceler, self.metrics[1]],
+            Part::Batch => vec![self.batch, self.metrics[2]],
         }
     }
 }

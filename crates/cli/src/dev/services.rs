@@ -81,11 +81,12 @@ impl Launch {
         &self.payload_url
     }
 
-    /// A service on a port. It runs in the mesh's folder, where no `config.yaml` and no `.env` can change what it is told,
+    /// A service on a port, with its page of metrics on another (0 for a free one). It runs in the mesh's folder, where no `config.yaml` and no `.env` can change what it is told,
     /// and sees none of the caller's own settings.
-    pub(super) fn spec(&self, service: Part, port: u16, name: &str) -> Result<Spec, Error> {
+    pub(super) fn spec(&self, service: Part, port: u16, metrics: u16, name: &str) -> Result<Spec, Error> {
         let mut env = self.env.clone();
         env.insert("QUELL_PORT".to_owned(), port.to_string());
+        env.insert("QUELL_METRICS_PORT".to_owned(), metrics.to_string());
         env.extend(self.env_of.get(&service).cloned().unwrap_or_default());
         let inherited = quell_mesh::config::table();
         let inherited = inherited

@@ -23,7 +23,7 @@ pub use settings::{
 };
 pub use sources::Sources;
 pub use table::{Setting, table};
-pub use value::LogFormat;
+pub use value::{LogFormat, TraceSampler};
 
 /// Exit code of a process whose configuration is bad (`EX_USAGE` of sysexits).
 pub const EXIT_CONFIG: u8 = 64;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::table::Flat;
-use super::value::LogFormat;
+use super::value::{LogFormat, Protocol, TraceExporter, TraceSampler};
 use crate::signing::SigningKey;
 
 /// All settings of a service.
@@ -49,6 +49,8 @@ pub struct ServerSettings {
     pub host: String,
     /// Port to listen on; 0 takes a free one (default: the service's).
     pub port: u16,
+    /// Port of the page of metrics; 0 takes a free one, none the service's own (default none).
+    pub metrics_port: Option<u16>,
     /// Deadline of an rpc whose caller gives none, until its response begins (default 30 s).
     pub request_timeout: Duration,
     /// Calls served at once (default 1024).
@@ -182,8 +184,26 @@ pub struct TelemetrySettings {
     pub log_filter: String,
     /// OTLP/gRPC collector for traces; none when nothing is exported.
     pub traces_endpoint: Option<String>,
+    /// Headers for it, as `name=value` separated by commas.
+    pub headers: Option<SecretString>,
+    /// How long it may take to answer (default 10 s).
+    pub export_timeout: Duration,
+    /// Whether no spans are made (default false).
+    pub disabled: bool,
+    /// Which new traces are recorded (default: as the caller says, else the share).
+    pub sampler: TraceSampler,
     /// Share of new traces recorded, 0 to 1 (default 1).
     pub sample_ratio: f64,
+    /// How long a span waits before it is sent (default 0.2 s).
+    pub schedule_delay: Duration,
+    /// Spans that may wait (default 2,048).
+    pub queue_size: usize,
+    /// Spans that are sent at once (default 512).
+    pub batch_size: usize,
+    /// Name of the service in traces; none for the service's own.
+    pub service_name: Option<String>,
+    /// Further attributes of the service, as `name=value`.
+    pub resource_attributes: Vec<String>,
     /// How long the last export may take (default 3 s).
     pub flush_timeout: Duration,
 }
@@ -225,6 +245,8 @@ impl Settings {
     /// Groups the flat values and resolves what defaults to something else.
     pub(crate) fn from_flat(flat: Flat, default_port: u16) -> Self {
         let connect_wait = flat.server_connect_wait.0;
+        // The only one there is.
+        let Protocol = flat.telemetry_protocol;
         let health_interval = flat.temporal_health_interval.0;
         let main = NamespaceSettings {
             address: flat.main_address.0,
@@ -271,6 +293,7 @@ impl Settings {
             server: ServerSettings {
                 host: flat.server_host,
                 port: flat.server_port.unwrap_or(default_port),
+                metrics_port: flat.server_metrics_port,
                 request_timeout: flat.server_request_timeout.0,
                 concurrency_limit: usize::try_from(flat.server_concurrency_limit.0).unwrap_or(usize::MAX),
                 connect_wait,
@@ -321,8 +344,18 @@ impl Settings {
                 traces_endpoint: flat
                     .telemetry_otlp_traces
                     .or(flat.telemetry_otlp)
+                    .filter(|_| flat.telemetry_exporter == TraceExporter::Otlp)
                     .map(|address| address.0),
+                headers: flat.telemetry_headers,
+                export_timeout: flat.telemetry_timeout.0,
+                disabled: flat.telemetry_disabled,
+                sampler: flat.telemetry_sampler,
                 sample_ratio: flat.telemetry_ratio.0,
+                schedule_delay: flat.telemetry_delay.0,
+                queue_size: usize::try_from(flat.telemetry_queue.0).unwrap_or(usize::MAX),
+                batch_size: usize::try_from(flat.telemetry_batch.0).unwrap_or(usize::MAX),
+                service_name: flat.telemetry_service_name,
+                resource_attributes: flat.telemetry_attributes,
                 flush_timeout: flat.telemetry_flush.0,
             },
             workload_id: flat.workload_id,

@@ -8,7 +8,10 @@ use secrecy::SecretString;
 
 use crate::signing::SigningKey;
 
-use super::value::{Address, Bytes, Count, LogFormat, QueueRates, Ratio, Seconds, StoreUrl, Value};
+use super::value::{
+    Address, Bytes, Count, LogFormat, Millis, Protocol, QueueRates, Ratio, Seconds, StoreUrl, TraceExporter,
+    TraceSampler, Value,
+};
 
 /// One line of the table, for code that walks it.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +71,9 @@ settings! {
     server_host: String = "server.host", "QUELL_HOST", "127.0.0.1";
     /// Port that the gRPC server listens on; 0 takes a free one. Default: 50051 work, 50052 canceler, 50053 batch.
     server_port: Option<u16> = "server.port", "QUELL_PORT", "";
+    /// Port, on the same host, of the page of metrics for Prometheus (`/metrics`); 0 takes a free one. Default: 9464 work, 9465 canceler,
+    /// 9466 batch, and a free one where that is taken.
+    server_metrics_port: Option<u16> = "server.metrics_port", "QUELL_METRICS_PORT", "";
     /// Deadline of an rpc whose caller gives none, until its response begins. A caller's own deadline wins.
     server_request_timeout: Seconds = "server.request_timeout_s", "QUELL_REQUEST_TIMEOUT_SECONDS", "30";
     /// Calls served at the same time, streams included; more are refused with OVERLOADED.
@@ -180,8 +186,31 @@ settings! {
     telemetry_otlp: Option<Address> = "telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "";
     /// OTLP/gRPC collector for traces only; wins over the general one.
     telemetry_otlp_traces: Option<Address> = "telemetry.otlp_traces_endpoint", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "";
-    /// Share of new traces that are recorded. A caller's own decision, in its traceparent, wins.
+    /// What is spoken with the collector.
+    telemetry_protocol: Protocol = "telemetry.otlp_protocol", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc";
+    /// Headers for the collector, as `name=value` separated by commas; mostly its key.
+    telemetry_headers: Option<SecretString> = "telemetry.otlp_headers", "OTEL_EXPORTER_OTLP_HEADERS", "";
+    /// How long the collector may take to answer. Then the batch is lost.
+    telemetry_timeout: Millis = "telemetry.otlp_timeout_ms", "OTEL_EXPORTER_OTLP_TIMEOUT", "10000";
+    /// otlp sends spans when there is a collector, none never.
+    telemetry_exporter: TraceExporter = "telemetry.exporter", "OTEL_TRACES_EXPORTER", "otlp";
+    /// Whether no spans are made at all. Trace ids are handed on all the same.
+    telemetry_disabled: bool = "telemetry.disabled", "OTEL_SDK_DISABLED", "false";
+    /// Which new traces are recorded: always_on, always_off or traceidratio; after parentbased_, a caller's own decision, in its
+    /// traceparent, wins.
+    telemetry_sampler: TraceSampler = "telemetry.sampler", "OTEL_TRACES_SAMPLER", "parentbased_traceidratio";
+    /// Share of new traces that are recorded by a traceidratio sampler.
     telemetry_ratio: Ratio = "telemetry.sample_ratio", "OTEL_TRACES_SAMPLER_ARG", "1";
+    /// How long a span waits at most before it is sent. What waits in a process that is killed is lost.
+    telemetry_delay: Millis = "telemetry.schedule_delay_ms", "OTEL_BSP_SCHEDULE_DELAY", "200";
+    /// Spans that may wait; more are dropped and counted (quell_spans_dropped_total).
+    telemetry_queue: Count = "telemetry.queue_size", "OTEL_BSP_MAX_QUEUE_SIZE", "2048";
+    /// Spans that are sent at once.
+    telemetry_batch: Count = "telemetry.batch_size", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512";
+    /// Name of the service in traces. Default: quell-work, quell-canceler, quell-batch.
+    telemetry_service_name: Option<String> = "telemetry.service_name", "OTEL_SERVICE_NAME", "";
+    /// Further attributes of the service in traces, as `name=value` separated by commas.
+    telemetry_attributes: Vec<String> = "telemetry.resource_attributes", "OTEL_RESOURCE_ATTRIBUTES", "";
     /// At shutdown, how long the export of the last spans may take.
     telemetry_flush: Seconds = "telemetry.flush_timeout_s", "QUELL_FLUSH_TIMEOUT_SECONDS", "3";
 

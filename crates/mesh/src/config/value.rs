@@ -268,6 +268,86 @@ impl Value for LogFormat {
     }
 }
 
+/// A span of time above zero, in whole milliseconds: the unit of OpenTelemetry's variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Millis(pub(crate) Duration);
+
+impl Value for Millis {
+    const TYPE: &'static str = "milliseconds";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.parse::<u64>() {
+            Ok(ms) if (1..=3_600_000).contains(&ms) => Ok(Self(Duration::from_millis(ms))),
+            _ => Err("must be whole milliseconds, 1 to 3600000".to_owned()),
+        }
+    }
+}
+
+/// Which new traces are recorded, in OpenTelemetry's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceSampler {
+    /// All.
+    AlwaysOn,
+    /// None.
+    AlwaysOff,
+    /// The share of [`crate::config::TelemetrySettings::sample_ratio`], whatever a caller says.
+    Ratio,
+    /// As the caller says; without a caller all.
+    ParentOn,
+    /// As the caller says; without a caller none.
+    ParentOff,
+    /// As the caller says; without a caller the share.
+    ParentRatio,
+}
+
+impl Value for TraceSampler {
+    const TYPE: &'static str = "name of a sampler";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "always_on" => Ok(Self::AlwaysOn),
+            "always_off" => Ok(Self::AlwaysOff),
+            "traceidratio" => Ok(Self::Ratio),
+            "parentbased_always_on" => Ok(Self::ParentOn),
+            "parentbased_always_off" => Ok(Self::ParentOff),
+            "parentbased_traceidratio" => Ok(Self::ParentRatio),
+            _ => Err("must be always_on, always_off or traceidratio, or one of these after parentbased_".to_owned()),
+        }
+    }
+}
+
+/// What spans are sent by. One there is, and another is refused: a collector that is spoken to wrongly only says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Protocol;
+
+impl Value for Protocol {
+    const TYPE: &'static str = "grpc";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "grpc" => Ok(Self),
+            _ => Err("must be grpc: OTLP over HTTP is not built in".to_owned()),
+        }
+    }
+}
+
+/// Which exporter spans go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TraceExporter {
+    /// OTLP, when there is an endpoint.
+    Otlp,
+    /// None.
+    None,
+}
+
+impl Value for TraceExporter {
+    const TYPE: &'static str = "otlp or none";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "otlp" => Ok(Self::Otlp),
+            "none" => Ok(Self::None),
+            _ => Err("must be otlp or none".to_owned()),
+        }
+    }
+}
+
 /// Where payloads go: an absolute folder, or the URL of an object store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoreUrl(pub(crate) String);

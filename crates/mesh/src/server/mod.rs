@@ -1,11 +1,12 @@
 //! The gRPC server: services with health, reflection (v1 and v1alpha), server spans and the surroundings of [`call`].
 //!
 //! It listens from the first moment, Temporal or not, and says by health what it can do. From the outside in, a call
-//! passes the server span (so that refusals are seen in the trace), then the limits, then the service.
+//! passes the server span and the metrics (so that refusals are seen), then the limits, then the service.
 
 mod call;
 mod probe;
 mod readiness;
+mod red;
 mod services;
 
 pub use probe::probe;
@@ -26,6 +27,7 @@ use tonic_tracing_opentelemetry::middleware::server::OtelGrpcLayer;
 
 use crate::config::ServerSettings;
 use call::CallLayer;
+use red::RedLayer;
 
 /// The server could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,9 @@ impl Bound {
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .layer(OtelGrpcLayer::default().filter(is_traced))
+            .layer(RedLayer {
+                services: services.names.as_slice().into(),
+            })
             .layer(CallLayer::new(settings, readiness))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async move { stop.cancelled().await });

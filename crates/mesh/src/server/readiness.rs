@@ -14,6 +14,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::error::Reason;
+use crate::metrics::READY;
 use crate::shutdown::Shutdown;
 use crate::temporal::{ConnectionState, NamespaceClient};
 use crate::worker::manager::QueueState;
@@ -92,6 +93,7 @@ impl Supervisor {
         if !changed {
             return;
         }
+        READY.with([]).set(i64::from(new == Readiness::Ready));
         let status = match &new {
             Readiness::Ready => {
                 tracing::info!("serving");

@@ -1,36 +1,41 @@
 //! Logs and traces of a process.
 //!
 //! Traces go out by OTLP when an endpoint is set; without one spans are still made, so that trace ids are in the log and
-//! a caller's `traceparent` is handed on. Three things make one trace of a run that crosses services and workflows:
+//! a caller's `traceparent` is handed on. OpenTelemetry's own variables (`OTEL_*`) are settings like any other (docs/configuration.md).
 //!
-//! - the tracer provider uses the SDK's `WorkflowIdGenerator`, and its processor is wrapped in `WorkflowSpanProcessor`: a
-//!   replayed workflow must make the same span ids, and must not export spans twice;
+//! - [`temporal`] carries the trace through workflows and activities;
 //! - the OpenTelemetry layer sees our own targets only (`quell*` and the gRPC spans' `otel`). The SDK's inner spans (polls, a
 //!   second RunWorkflow) would make traces of their own by the thousand;
-//! - sampling follows the parent; [`crate::config::TelemetrySettings::sample_ratio`] decides for roots only.
+//! - [`export`] sends what is made: never in anybody's way, and what is lost is counted.
 //!
 //! [`Telemetry::flush`] exports what is left at the end, within a bounded time: a collector that is gone must not
 //! hold the process.
 
+mod export;
 mod format;
+mod instant;
+pub mod temporal;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{KeyValue, global};
-use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
-use temporalio_sdk::opentelemetry::{WorkflowIdGenerator, WorkflowSpanProcessor};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, Sampler, SdkTracerProvider};
+use secrecy::ExposeSecret as _;
+use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::ServiceInfo;
-use crate::config::{LogFormat, TelemetrySettings};
+use crate::config::{LogFormat, TelemetrySettings, TraceSampler};
+use crate::metrics::SPANS_DROPPED;
+use export::Exporting;
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,12 @@ pub enum TelemetryError {
     /// The log filter is not a valid one.
     #[error("telemetry.log_filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// A list of names and values is not one. The values may be secrets, and are not told.
+    #[error("{key}: must be name=value, separated by commas")]
+    Pairs {
+        /// The setting.
+        key: &'static str,
+    },
     /// The exporter could not be made.
     #[error("the OTLP exporter cannot be made: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -58,29 +69,33 @@ pub struct Telemetry {
 /// # Errors
 /// When the filter or the endpoint is not usable, or logging is set up already.
 pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings) -> Result<Telemetry, TelemetryError> {
-    let resource = Resource::builder()
-        .with_service_name(format!("quell-{}", info.name))
-        .with_attributes([
-            KeyValue::new("service.version", info.version),
-            KeyValue::new("service.instance.id", instance_id.to_owned()),
-        ])
-        .build();
+    // On the page from the start: an alert needs the zero before the first loss.
+    for reason in ["queue_full", "failed"] {
+        drop(SPANS_DROPPED.with([reason]));
+    }
+    let sampler = sampler(settings);
     let mut provider = SdkTracerProvider::builder()
-        .with_resource(resource)
-        .with_id_generator(WorkflowIdGenerator::default())
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
-            settings.sample_ratio,
-        ))));
-    if let Some(endpoint) = &settings.traces_endpoint {
+        .with_resource(resource(info, instance_id, settings)?)
+        .with_sampler(Sampler::clone(&sampler));
+    let mut exporting = None;
+    if let Some(endpoint) = settings.traces_endpoint.as_ref().filter(|_| !settings.disabled) {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint.clone())
+            .with_timeout(settings.export_timeout)
+            .with_metadata(metadata(settings)?)
             .build()?;
-        provider = provider.with_span_processor(WorkflowSpanProcessor::new(
-            BatchSpanProcessor::builder(exporter).build(),
-        ));
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(settings.queue_size)
+            .with_max_export_batch_size(settings.batch_size)
+            .with_scheduled_delay(settings.schedule_delay)
+            .build();
+        let processor = Exporting::new(exporter, config, settings.queue_size);
+        provider = provider.with_span_processor(processor.clone());
+        exporting = Some(processor);
     }
     let provider = provider.build();
+    instant::send_to(exporting, sampler);
     let log_filter = EnvFilter::try_new(&settings.log_filter)?;
 
     global::set_text_map_propagator(TraceContextPropagator::new());
@@ -114,6 +129,75 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
     })
 }
 
+/// Which traces are recorded.
+fn sampler(settings: &TelemetrySettings) -> Sampler {
+    let share = || Sampler::TraceIdRatioBased(settings.sample_ratio);
+    let by_parent = |root| Sampler::ParentBased(Box::new(root));
+    if settings.disabled {
+        return Sampler::AlwaysOff;
+    }
+    match settings.sampler {
+        TraceSampler::AlwaysOn => Sampler::AlwaysOn,
+        TraceSampler::AlwaysOff => Sampler::AlwaysOff,
+        TraceSampler::Ratio => share(),
+        TraceSampler::ParentOn => by_parent(Sampler::AlwaysOn),
+        TraceSampler::ParentOff => by_parent(Sampler::AlwaysOff),
+        TraceSampler::ParentRatio => by_parent(share()),
+    }
+}
+
+/// What all spans of the process have in common.
+fn resource(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings) -> Result<Resource, TelemetryError> {
+    let name = settings.service_name.clone();
+    let further = pairs("telemetry.resource_attributes", settings.resource_attributes.iter())?;
+    Ok(Resource::builder()
+        .with_attributes([
+            KeyValue::new("service.version", info.version),
+            KeyValue::new("service.instance.id", instance_id.to_owned()),
+        ])
+        .with_attributes(further.into_iter().map(|(name, value)| KeyValue::new(name, value)))
+        .with_service_name(name.unwrap_or_else(|| format!("quell-{}", info.name)))
+        .build())
+}
+
+/// The collector's headers.
+fn metadata(settings: &TelemetrySettings) -> Result<MetadataMap, TelemetryError> {
+    const KEY: &str = "telemetry.otlp_headers";
+    let text = settings.headers.as_ref().map_or("", |headers| headers.expose_secret());
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let mut map = MetadataMap::new();
+    for (name, value) in pairs(KEY, parts)? {
+        let name = AsciiMetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes());
+        match (name, value.parse()) {
+            (Ok(name), Ok(value)) => drop(map.insert(name, value)),
+            _ => return Err(TelemetryError::Pairs { key: KEY }),
+        }
+    }
+    Ok(map)
+}
+
+/// Reads `name=value`, percent-encoded as OpenTelemetry has it.
+fn pairs<S: AsRef<str>>(
+    key: &'static str,
+    parts: impl Iterator<Item = S>,
+) -> Result<Vec<(String, String)>, TelemetryError> {
+    parts
+        .map(|part| {
+            let (name, value) = part.as_ref().split_once('=')?;
+            let value = percent_decode(value.trim())?;
+            Some((name.trim().to_owned(), value)).filter(|(name, _)| !name.is_empty())
+        })
+        .map(|pair| pair.ok_or(TelemetryError::Pairs { key }))
+        .collect()
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    // What a URL's query makes of it is the same, but for the plus, which is a space there.
+    let encoded = format!("v={}", text.replace('+', "%2B").replace('&', "%26"));
+    let value = url::form_urlencoded::parse(encoded.as_bytes()).next()?.1.into_owned();
+    Some(value)
+}
+
 /// The targets whose spans are ours.
 fn our_targets() -> Targets {
     Targets::new()
@@ -142,6 +226,24 @@ impl Telemetry {
 mod tests {
     use super::*;
     use tracing::Level;
+
+    #[test]
+    fn names_and_values_are_read_as_opentelemetry_writes_them() {
+        let read = |text: &str| pairs("k", text.split(','));
+        assert_eq!(
+            read("a=b, key =Basic%20Zm9v=+&c").unwrap(),
+            [
+                ("a".to_owned(), "b".to_owned()),
+                ("key".to_owned(), "Basic Zm9v=+&c".to_owned())
+            ]
+        );
+        for bad in ["a", "=b", "a=b,,"] {
+            assert_eq!(
+                read(bad).unwrap_err().to_string(),
+                "k: must be name=value, separated by commas"
+            );
+        }
+    }
 
     #[test]
     fn only_our_own_spans_are_traced() {

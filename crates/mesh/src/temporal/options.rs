@@ -13,6 +13,7 @@ pub(super) fn connection_options(settings: &NamespaceSettings, identity: &str) -
     Ok(ConnectionOptions::new(target)
         .identity(identity.to_owned())
         .connect_timeout(ATTEMPT)
+        .metrics_meter(crate::metrics::sdk::for_client())
         .maybe_tls_options(tls)
         .maybe_api_key(settings.api_key.as_ref().map(|key| key.expose_secret().to_owned()))
         .build())

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use temporalio_sdk::interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next};
 use tokio::sync::watch;
 
 use super::polls::Polls;
+use crate::metrics::{Held, WORKER_ACTIVITIES, WORKER_ACTIVITY_DURATION};
 
 /// Running activities by type, and how many have ended so far.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +18,8 @@ pub(crate) struct InFlight {
     remote: watch::Sender<u64>,
     /// The polls of the worker that runs now: each begin is told to them.
     polls: Arc<Mutex<Option<Polls>>>,
+    /// The queue, for the metrics.
+    queue: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +29,14 @@ struct Counts {
 }
 
 impl InFlight {
+    /// The activities of a queue.
+    pub(crate) fn of_queue(queue: &str) -> Self {
+        Self {
+            queue: queue.into(),
+            ..Self::default()
+        }
+    }
+
     /// Activities running now, by type.
     pub(crate) fn running(&self) -> BTreeMap<String, u64> {
         self.lock().running.clone()
@@ -60,6 +72,7 @@ impl InFlight {
             counts: self.clone(),
             activity: activity.to_owned(),
             local,
+            _held: Held::new(WORKER_ACTIVITIES.with([&self.queue, activity])),
         }
     }
 
@@ -74,6 +87,7 @@ struct Running {
     counts: InFlight,
     activity: String,
     local: bool,
+    _held: Held,
 }
 
 impl Drop for Running {
@@ -108,9 +122,14 @@ impl ActivityInboundInterceptor for InFlight {
             polls.begun(&info.task_token);
         }
         let activity = next.run(input);
+        let since = Instant::now();
         Box::pin(async move {
-            let _running = running;
-            activity.await
+            let result = activity.await;
+            let word = if result.is_ok() { "ok" } else { "failed" };
+            WORKER_ACTIVITY_DURATION
+                .with([&running.counts.queue, &running.activity, word])
+                .record(since.elapsed());
+            result
         })
     }
 }

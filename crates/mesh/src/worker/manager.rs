@@ -36,6 +36,7 @@ use super::registry::{Home, Queue, Registry, RegistryError};
 use super::threads::Threads;
 use super::transport;
 use crate::config::WorkerSettings;
+use crate::metrics::{WORKER_DRAIN_LEFT, WORKER_DRAINS, WORKER_POLLING, WORKER_RESTARTS};
 use crate::temporal::{NamespaceClient, backoff, no_retry};
 
 /// How often the server is asked whether it sees the worker poll, until it does.
@@ -187,9 +188,13 @@ impl Running {
 impl Keeper {
     /// Gives a report when there was a worker to drain.
     async fn keep(self, drain: Drain) -> Option<QueueReport> {
+        // On the page from the start: what an alert asks for must have been zero before.
+        for counter in [&WORKER_RESTARTS, &WORKER_DRAIN_LEFT] {
+            drop(counter.with([&self.name]));
+        }
         let mut pauses = backoff().build();
         loop {
-            let polls = Polls::default();
+            let polls = Polls::of_queue(&self.name);
             let client = tokio::select! {
                 () = drain.begun.cancelled() => break,
                 client = self.connect(&polls) => client,
@@ -219,6 +224,7 @@ impl Keeper {
                 failure,
                 "the worker ended by itself and is started again"
             );
+            WORKER_RESTARTS.with([&self.name]).inc();
             self.set(QueueState::Failed(failure));
             if began.elapsed() > STEADY {
                 pauses = backoff().build();
@@ -375,6 +381,11 @@ impl Keeper {
         // What was done in time has its results still on the way.
         let stopped = timeout_at(by + self.settings.stop_timeout, running.ended).await.is_ok();
         self.set(QueueState::Stopped);
+        let clean = stopped && left.is_empty() && polls_left == 0;
+        WORKER_DRAINS
+            .with([&self.name, if clean { "clean" } else { "cut" }])
+            .inc();
+        WORKER_DRAIN_LEFT.with([&self.name]).inc_by(left.values().sum());
         let polls = polls.tally();
         tracing::info!(
             queue = self.name,
@@ -425,6 +436,9 @@ impl Keeper {
     }
 
     fn set(&self, state: QueueState) {
+        WORKER_POLLING
+            .with([&self.name])
+            .set(i64::from(state == QueueState::Polling));
         self.states
             .send_if_modified(|states| states.insert(self.name.clone(), state.clone()) != Some(state));
     }

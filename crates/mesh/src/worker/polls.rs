@@ -11,7 +11,11 @@
 
 use std::collections::BTreeSet;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
+
+use crate::metrics::{WORKER_POLLS, WORKER_POLLS_CUT, WORKER_TASKS};
 
 /// The polls of one worker. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +32,15 @@ struct State {
     tally: PollTally,
     /// Queue on which the server offers this worker the workflows that it has in memory.
     sticky: Option<String>,
+    meters: Option<Meters>,
+}
+
+/// What the polls of a queue are counted with.
+#[derive(Debug)]
+struct Meters {
+    out: Gauge,
+    tasks: Counter,
+    cut: Counter,
 }
 
 /// The polls of a worker over its life.
@@ -70,11 +83,28 @@ impl Drop for Out {
         self.polls.0.send_modify(|state| {
             state.out = state.out.saturating_sub(1);
             state.tally.cut += u64::from(!self.answered);
+            if let Some(meters) = &state.meters {
+                meters.out.dec();
+                meters.cut.inc_by(u64::from(!self.answered));
+            }
         });
     }
 }
 
 impl Polls {
+    /// The polls of a queue's worker, counted as `quell_worker_*`.
+    pub(crate) fn of_queue(queue: &str) -> Self {
+        let polls = Self::default();
+        polls.0.send_modify(|state| {
+            state.meters = Some(Meters {
+                out: WORKER_POLLS.with([queue]),
+                tasks: WORKER_TASKS.with([queue]),
+                cut: WORKER_POLLS_CUT.with([queue]),
+            });
+        });
+        polls
+    }
+
     /// A place for a poll. Waits while polls are parked; none when they are over.
     pub(crate) async fn enter(&self) -> Option<Out> {
         let mut states = self.0.subscribe();
@@ -84,6 +114,9 @@ impl Polls {
                 stage = state.stage;
                 let enters = stage == Stage::Open;
                 state.out += u64::from(enters);
+                if let Some(meters) = state.meters.as_ref().filter(|_| enters) {
+                    meters.out.inc();
+                }
                 enters
             });
             match stage {
@@ -115,6 +148,9 @@ impl Polls {
         self.0.send_modify(|state| {
             state.handed.insert(token);
             state.tally.tasks += 1;
+            if let Some(meters) = &state.meters {
+                meters.tasks.inc();
+            }
         });
     }
 

@@ -133,7 +133,7 @@ impl Registry {
             self.problems.push(format!("queue {name:?} is declared twice"));
             return self;
         }
-        let inflight = InFlight::default();
+        let inflight = InFlight::of_queue(&name);
         let mut options = WorkerOptions::new(&name).build();
         options.activity_inbound_interceptor(inflight.clone());
         self.queues.insert(

@@ -1,6 +1,10 @@
 //! The runtime of the workers.
 
+use temporalio_common::telemetry::TelemetryOptions;
 use temporalio_sdk::Runtime;
+use temporalio_sdk::runtime::RuntimeOptions;
+
+use crate::metrics::sdk;
 
 /// The runtime of the workers, Tokio's and the SDK's.
 pub(super) struct Threads {
@@ -17,7 +21,15 @@ impl Threads {
             .build()?;
         let handle = tokio.handle().clone();
         let _inside = handle.enter();
-        let sdk = Runtime::from_current_tokio(temporalio_sdk::runtime::RuntimeOptions::default())?;
+        let telemetry = TelemetryOptions::builder()
+            .metrics(sdk::for_runtime())
+            .attach_service_name(false)
+            .build();
+        let options = RuntimeOptions::builder()
+            .telemetry_options(telemetry)
+            .build()
+            .map_err(anyhow::Error::msg)?;
+        let sdk = Runtime::from_current_tokio(options)?;
         Ok(Self {
             sdk,
             tokio: Some(tokio),

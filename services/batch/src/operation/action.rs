@@ -27,6 +27,19 @@ pub(crate) enum Kind {
     Reset,
 }
 
+impl Kind {
+    /// In one word, for metrics.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Terminate => "terminate",
+            Self::Cancel => "cancel",
+            Self::Signal => "signal",
+            Self::Delete => "delete",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 /// The same with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {

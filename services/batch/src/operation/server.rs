@@ -10,6 +10,7 @@ use super::{
 use prost::Message as _;
 use quell_mesh::{
     error::Error,
+    metrics::BATCH_STARTED,
     temporal::{NamespaceClient, no_retry},
 };
 use std::time::Duration;
@@ -25,6 +26,7 @@ use temporalio_common::protos::temporal::api::{
 };
 use tonic::{Code, Request, Status};
 use tonic_types::pb as rpc;
+use tracing::Instrument as _;
 
 /// Longest time for one call of the server, its retries included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -193,8 +195,17 @@ impl JobServer for TemporalServer {
         job.selection.write(&mut request);
         let mut request = no_retry(request);
         request.set_timeout(CALL_TIMEOUT);
-        match self.raw().await?.start_batch_operation(request).await {
-            Ok(_) => Ok(Started::Taken),
+        let span = tracing::info_span!(
+            "StartBatchOperation",
+            otel.kind = "client",
+            kind = job.action.kind().word()
+        );
+        let mut stub = self.raw().await?;
+        match stub.start_batch_operation(request).instrument(span).await {
+            Ok(_) => {
+                BATCH_STARTED.with([job.action.kind().word()]).inc();
+                Ok(Started::Taken)
+            }
             Err(status) if is_slot_taken(&status) => Ok(Started::SlotTaken),
             Err(status) if status.code() == Code::AlreadyExists => Ok(Started::Exists),
             Err(status) if support::is_switched_off(&status) => Err(support::switched_off()),

@@ -12,7 +12,8 @@ use super::{
 };
 use quell_api::batch_activities::BatchCancelOutput;
 use quell_mesh::error::{Error, Reason};
-use std::time::Duration;
+use quell_mesh::metrics::{BATCH_QUEUE, BATCH_WAIT};
+use std::time::{Duration, Instant};
 
 /// Pause between two looks, for whoever is next; who stands further behind looks less often.
 const POLL: Duration = Duration::from_secs(1);
@@ -29,9 +30,14 @@ pub(crate) async fn wait_for_turn(
     beat: &Details<Beat>,
 ) -> Result<(), Stop> {
     let mut unseen = UNSEEN;
+    let asked = Instant::now();
     loop {
         let line = records.line(&place.namespace).await?;
+        BATCH_QUEUE
+            .with([])
+            .set(i64::try_from(line.waiting.len()).unwrap_or(i64::MAX));
         if line.is_turn_of(&place.job_id) {
+            BATCH_WAIT.with([]).record(asked.elapsed());
             return Ok(());
         }
         let position = line.position(&place.job_id);

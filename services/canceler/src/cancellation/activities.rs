@@ -4,7 +4,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown, signing::SigningKey};
+use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown, metrics::SWEEP_OPEN, signing::SigningKey};
 use quell_sweep::{PassKind, QuiesceStatus, StartRange};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -23,6 +23,7 @@ use super::{
         Beat, ConcludeInput, Conclusion, ConfirmInput, ConfirmOutput, FenceInput, FenceOutput, GiveBackInput,
         PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, WindowInput, WindowOutput,
     },
+    meter,
     namespace::Namespace,
     query,
     receipt::{Receipt, Signed},
@@ -50,6 +51,7 @@ impl CancelActivities {
     /// The activities of a service process.
     #[must_use]
     pub fn new(mesh: &Mesh, budget: Budget) -> Self {
+        meter::show_verdicts();
         Self {
             main: mesh.main.clone(),
             canceler: mesh.canceler.clone(),
@@ -150,6 +152,7 @@ impl CancelActivities {
             let failed = |status| activity_error("planning a pass", &status);
             let (count, open) = (count.map_err(failed)?, open.map_err(failed)?);
             span.record("count", count).record("open", open);
+            SWEEP_OPEN.with([]).set(i64::try_from(open).unwrap_or(i64::MAX));
             Ok(PlanOutput {
                 count,
                 open,

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use quell_mesh::metrics::VISIBILITY_WAIT;
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep_until},
@@ -42,9 +43,11 @@ impl Budget {
             // Up to `BURST` calls ahead of the pace go at once.
             next.checked_sub(self.interval * BURST)
         };
+        let asked = Instant::now();
         if let Some(until) = wait_until {
             sleep_until(until).await;
         }
+        VISIBILITY_WAIT.with([]).record(asked.elapsed());
     }
 }
 

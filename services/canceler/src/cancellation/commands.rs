@@ -40,7 +40,7 @@ const QUIESCE_MARGIN_MS: u64 = 60_000;
 pub(super) enum Answered {
     Fence(FenceOutput),
     Planned(PlanOutput),
-    Window(WindowOutput),
+    Window(Box<WindowOutput>),
     Confirmed(ConfirmOutput),
     BatchStarted(BatchCancelOutput),
     BatchEnded(String, TrackBatchOutput),
@@ -182,12 +182,12 @@ pub(super) fn start(
             Box::pin(async move {
                 // Cancelled before it began: it did nothing, and that is known.
                 if token.is_cancelled() {
-                    return Answered::Window(WindowOutput::default());
+                    return Answered::Window(Box::default());
                 }
                 answered(
                     ctx.execute_activity(CancelActivities::bulk_cancel_workflows, input, counted)
                         .await,
-                    Answered::Window,
+                    |output| Answered::Window(Box::new(output)),
                 )
             })
         }

@@ -34,6 +34,7 @@ mod journal;
 mod limits;
 mod listing;
 mod messages;
+mod meter;
 mod namespace;
 mod page_token;
 mod preview;

@@ -33,6 +33,7 @@ use super::{
     limits::Limits,
     listing::Listing,
     messages::{Beat, WindowInput, WindowOutput},
+    meter::{self, WindowMeter},
     namespace::{Namespace, Page},
     query,
     receipt::JournalChunk,
@@ -102,6 +103,7 @@ impl Sweeper<'_> {
         let mut calls: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
         let mut tick = interval(BEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut meter = WindowMeter::start(&window);
         let mut told_to_stop = false;
         let mut handed_over = false;
         let mut skipped_before = 0;
@@ -119,11 +121,14 @@ impl Sweeper<'_> {
                         calls.push(
                             async move {
                                 let sent = Instant::now();
+                                let in_flight = meter::stopping();
                                 let reply = if asks {
                                     self.main.ask(pin, reason).await
                                 } else {
                                     self.main.stop(pin, reason).await
                                 };
+                                drop(in_flight);
+                                meter::stopped(&reply, sent.elapsed());
                                 Answer::Stop(
                                     slot,
                                     reply,
@@ -176,6 +181,7 @@ impl Sweeper<'_> {
                 }
                 _ = tick.tick() => {
                     journal.poll();
+                    meter.note(&window);
                     let counts = window.counts();
                     rate.note(counts.stopped + counts.already_closed);
                     let beat = beat(&window, window.checkpoint(), &before.journal, &journal, &rate);
@@ -204,6 +210,7 @@ impl Sweeper<'_> {
             }
         };
 
+        meter.note(&window);
         let beat = beat(&window, window.checkpoint(), &before.journal, &journal, &rate);
         let (written, lost) = self.finish(journal, beat).await?;
         let unwritten = unwritten(&before);

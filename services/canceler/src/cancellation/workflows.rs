@@ -17,8 +17,9 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use quell_mesh::CancelState;
-use quell_sweep::{Campaign, CommandId, Event, Outcome, Verdict};
+use opentelemetry::{Context, KeyValue, trace::FutureExt as _};
+use quell_mesh::{CancelState, metrics::CANCELLATIONS, telemetry::temporal::Phases};
+use quell_sweep::{Campaign, CommandId, Event, Outcome, Phase, Verdict};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -31,6 +32,7 @@ use super::{
     convert::epoch_ms,
     limits::Limits,
     messages::{CancelInput, Carried, ConcludeInput, Conclusion, Ledger, MEMO_STANDING, Standing},
+    meter,
     receipt::Receipt,
 };
 
@@ -89,6 +91,7 @@ impl BulkCancelWorkflow {
         let mut retired = Vec::new();
         let mut running: Vec<Run> = Vec::new();
         let mut stop_heard = false;
+        let mut phases = Phases::default();
 
         let outcome = loop {
             if take_adjustments(ctx, &mut ledger) {
@@ -97,7 +100,9 @@ impl BulkCancelWorkflow {
             }
             for (id, command) in campaign.next() {
                 let token = WorkflowCancellationToken::new();
-                let future = commands::start(ctx, &input, command, &ledger, token.clone());
+                let context = phase(ctx, &mut phases, &campaign);
+                let command = commands::start(ctx, &input, command, &ledger, token.clone());
+                let future = Box::pin(command.with_context(context));
                 running.push(Run { id, token, future });
             }
             publish(ctx, &campaign, &ledger, None)?;
@@ -141,6 +146,7 @@ impl BulkCancelWorkflow {
             let quiet = campaign.is_quiet() && campaign.outcome().is_none();
             let signal_pending = ctx.state(|state| state.stop.requested || !state.adjustments.is_empty());
             if quiet && !signal_pending && ctx.history_length() > LONG_HISTORY {
+                phases.end(ctx, figures(&campaign));
                 let carried = Some(Box::new(Carried { campaign, ledger }));
                 let Err(continued) =
                     ctx.continue_as_new(CancelInput { carried, ..input }, ContinueAsNewOptions::default());
@@ -148,22 +154,27 @@ impl BulkCancelWorkflow {
             }
         };
 
+        let ending = phases.at(ctx, "DONE", 0, || figures(&campaign));
         if !ledger.schedules.is_empty() || (ledger.schedules_unsure && ctx.patched(UNSURE_SCHEDULES)) {
-            let problems = commands::give_back(ctx, &input, &ledger).await;
+            let given_back = commands::give_back(ctx, &input, &ledger).with_context(ending.clone());
+            let problems = given_back.await;
             problems.into_iter().for_each(|problem| ledger.warn(problem));
         }
-        let conclusion = conclude(ctx, &input, &outcome, &mut ledger).await;
+        let conclusion = conclude(ctx, &input, &outcome, &mut ledger)
+            .with_context(ending.clone())
+            .await;
         let end_ms = now_ms(ctx);
         // None visible is what a clean end means; a count in between could only be older.
         let open = conclusion.open.filter(|_| outcome.verdict != Verdict::Clean);
         let mut receipt = Receipt::build(&input, outcome, ledger, conclusion, end_ms);
         if ctx.patched(SIGNED_RECEIPTS) {
-            match commands::sign(ctx, receipt.clone()).await {
+            match commands::sign(ctx, receipt.clone()).with_context(ending).await {
                 Ok(signed) => receipt.signed = signed,
                 Err(reason) => receipt.ledger.warn(format!("it could not be signed: {reason}")),
             }
         }
         publish(ctx, &campaign, &receipt.ledger, Some((end_ms, open)))?;
+        phases.end(ctx, figures(&campaign));
         Ok(receipt)
     }
 
@@ -190,6 +201,34 @@ impl BulkCancelWorkflow {
     pub fn cancel_state(&self, _ctx: &WorkflowContextView) -> CancelState {
         self.stop.clone()
     }
+}
+
+/// The trace context of what the campaign does now: its phase, and which pass or confirmation of it.
+fn phase(ctx: &WorkflowContext<BulkCancelWorkflow>, phases: &mut Phases, campaign: &Campaign) -> Context {
+    let progress = campaign.progress();
+    let (name, round) = match progress.phase {
+        Phase::Fencing => ("FENCING", 0),
+        Phase::Asking => ("ASKING", progress.pass),
+        Phase::Striking => ("STRIKING", progress.pass),
+        Phase::Sweeping => ("SWEEPING", progress.pass),
+        Phase::Confirming => ("CONFIRMING", progress.rounds),
+        Phase::Done => ("DONE", 0),
+    };
+    phases.at(ctx, name, round, || figures(campaign))
+}
+
+/// What the campaign has come to, for the trace.
+fn figures(campaign: &Campaign) -> Vec<KeyValue> {
+    let progress = campaign.progress();
+    let counts = progress.totals.counts;
+    let figure = |name: &'static str, n: u64| KeyValue::new(name, i64::try_from(n).unwrap_or(i64::MAX));
+    vec![
+        figure("quell.stopped", counts.stopped),
+        figure("quell.asked", counts.asked),
+        figure("quell.already_closed", counts.already_closed),
+        figure("quell.failed", counts.failed),
+        figure("quell.open", progress.open),
+    ]
 }
 
 /// The first of the running commands to be answered, taken out. They are polled in the order in which they were started, each
@@ -276,6 +315,9 @@ fn publish(
     };
     if ctx.state(|state| state.standing == standing) {
         return Ok(());
+    }
+    if let Some(verdict) = verdict.filter(|_| !ctx.is_replaying()) {
+        CANCELLATIONS.with([meter::word(verdict)]).inc();
     }
     ctx.state_mut(|state| state.standing = standing.clone());
     ctx.upsert_memo([(MEMO_STANDING, Some(MemoValue::new(standing)))])?;

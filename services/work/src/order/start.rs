@@ -7,7 +7,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use opentelemetry::{Context, global};
-use quell_mesh::{Error, NamespaceClient, Settings};
+use quell_mesh::{Error, NamespaceClient, Settings, telemetry::temporal::HEADER};
 use serde::Serialize;
 use temporalio_client::{
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions, errors::WorkflowStartError,
@@ -25,7 +25,6 @@ use temporalio_common::{
         workflowservice::v1::{CreateScheduleRequest, DeleteScheduleRequest, StartWorkflowExecutionRequest},
     },
 };
-use temporalio_sdk::opentelemetry::TRACE_HEADER_KEY;
 use tonic::Code;
 
 use super::{
@@ -218,6 +217,6 @@ fn trace_header() -> Result<Option<Header>, Error> {
         return Ok(None);
     }
     Ok(Some(Header {
-        fields: HashMap::from([(TRACE_HEADER_KEY.to_owned(), json(&carrier)?)]),
+        fields: HashMap::from([(HEADER.to_owned(), json(&carrier)?)]),
     }))
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures::FutureExt;
+use quell_mesh::metrics::{Counter, Instrument, SNOWBALL_REFUSED, SNOWBALL_STARTED};
 use serde::{Deserialize, Serialize};
 use temporalio_common::search_attributes::SearchAttributes;
 use temporalio_sdk::{
@@ -201,6 +202,7 @@ impl<'a, W: 'static> Spawner<'a, W> {
         match starting.await {
             Ok(child) => {
                 self.count(|tally| tally.started += 1);
+                self.meter(&SNOWBALL_STARTED);
                 let result = child.result();
                 Some(async move {
                     match result.await {
@@ -214,8 +216,16 @@ impl<'a, W: 'static> Spawner<'a, W> {
                     tracing::warn!(parent = self.ctx.workflow_id(), %error, "child was not started");
                 }
                 self.count(|tally| tally.refused += 1);
+                self.meter(&SNOWBALL_REFUSED);
                 None
             }
+        }
+    }
+
+    /// Counts one, unless it was counted when it happened.
+    fn meter(&self, counter: &Instrument<Counter, 0>) {
+        if !self.ctx.is_replaying() {
+            counter.with([]).inc();
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use quell_mesh::metrics::SNOWBALL_GATE;
 use serde::{Deserialize, Serialize};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -121,7 +122,13 @@ impl SourceActivities {
         _ctx: ActivityContext,
         question: GateQuestion,
     ) -> Result<GateAnswer, ActivityError> {
-        Ok(self.answer(&question).await)
+        let answer = self.answer(&question).await;
+        let word = match answer {
+            GateAnswer::Go { .. } => "go",
+            GateAnswer::Wait { .. } => "wait",
+        };
+        SNOWBALL_GATE.with([word]).inc();
+        Ok(answer)
     }
 
     /// A spawner says that it has no start in flight any more.

@@ -213,6 +213,7 @@ fn spec(
 ) -> Result<(Spec, String), Failure> {
     let port = crate::ports::free(1)?.first().copied().unwrap_or_default();
     env.insert("QUELL_PORT".to_owned(), port.to_string());
+    env.insert("QUELL_METRICS_PORT".to_owned(), "0".to_owned());
     let settings = config::table();
     let inherited = settings.iter().map(|setting| setting.env.to_owned());
     let name = format!("chaos-worker-{n}");

@@ -9,6 +9,7 @@ fn settings(concurrency: usize) -> ServerSettings {
     ServerSettings {
         host: "127.0.0.1".into(),
         port: 0,
+        metrics_port: None,
         request_timeout: Duration::from_secs(20),
         concurrency_limit: concurrency,
         connect_wait: Duration::from_millis(50),
