@@ -7,6 +7,8 @@
 //! Cancelling has two steps. `stop` ends the spawning; only when no start is in flight any more the children's own token is
 //! cancelled, and after every child that has closed was noticed. So a cancel request never meets a child whose start is
 //! undecided or that is closed already; either would leave it open, or fail the workflow task.
+//!
+//! A child's token names the child's first run. Where children may be in a later one, they are asked by their workflow id instead.
 
 use std::{
     cell::{Cell, RefCell},
