@@ -286,9 +286,9 @@ async fn no_shape_meets_a_limit_of_the_server() {
     };
     // Their leaves stay, so that as many children are pending as ever will be.
     let shapes = [
-        ("tree", 150, 1, pacing(SnowballShape::Tree, false)),
-        ("deep", 12, 2, pacing(SnowballShape::Tree, false)),
-        ("bursts", 90, 1, pacing(SnowballShape::Bursts, false)),
+        ("tree", 70, 1, pacing(SnowballShape::Tree, false)),
+        ("deep", 6, 2, pacing(SnowballShape::Tree, false)),
+        ("bursts", 45, 1, pacing(SnowballShape::Bursts, false)),
         ("endless", 1, 1, pacing(SnowballShape::Tree, true)),
     ];
     let mut grown = Vec::new();
@@ -313,7 +313,7 @@ async fn no_shape_meets_a_limit_of_the_server() {
     let (beyond, _) = begin(&mut client, "beyond", beyond).await;
     for (name, id, planned) in &grown {
         let what = format!("{name} grows to its plan");
-        let enough = if *planned == 0 { 60 } else { planned + 1 };
+        let enough = if *planned == 0 { 45 } else { planned + 1 };
         let snowball = shows(&mut client, id, &what, |s| s.total >= enough).await;
         assert_eq!(snowball.open, snowball.total, "{name}: nothing has ended: {snowball:?}");
     }
