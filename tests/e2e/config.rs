@@ -2,8 +2,9 @@
 //! else happens; what is secret is never shown.
 
 use crate::{
-    harness::{Mesh, foreign_settings, mesh},
+    harness::{Mesh, foreign_settings, mesh, unique},
     outside::{self, Ran},
+    poll::{SOON, eventually, when},
 };
 use quell_cli::dev::Part;
 use std::{collections::BTreeMap, path::Path};
@@ -13,6 +14,10 @@ use tokio::process::Command;
 const SECRET: &str = "planted-secret-5e7a";
 
 async fn service(mesh: &Mesh, part: Part, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Ran {
+    outside::run(&mut command(mesh, part, dir, env, args)).await
+}
+
+fn command(mesh: &Mesh, part: Part, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Command {
     let env: BTreeMap<String, String> = env
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -21,7 +26,8 @@ async fn service(mesh: &Mesh, part: Part, dir: &Path, env: &[(&str, &str)], args
     for name in foreign_settings(&env) {
         command.env_remove(name);
     }
-    outside::run(command.args(args).envs(env).current_dir(dir)).await
+    command.args(args).envs(env).current_dir(dir);
+    command
 }
 
 #[tokio::test]
@@ -130,6 +136,64 @@ async fn the_effective_configuration_is_printed_without_secrets() {
     }
 }
 
+/// `quell-work serve --queue orders`: it works on that queue and on no other; and a queue that is none is a mistake that names those that are.
+#[tokio::test]
+async fn a_service_serves_the_queues_that_it_is_told() {
+    let mesh = mesh().await;
+    let namespace = unique("one-queue");
+    mesh.create_namespace(&namespace).await;
+    let dir = mesh.folder("config-queue");
+    let (address, payloads) = (mesh.temporal_address(), mesh.payloads().display().to_string());
+    let ledger = format!("sqlite://{}", dir.join("orders.db").display());
+    let env = [
+        ("TEMPORAL_MAIN_ADDRESS", address.as_str()),
+        ("TEMPORAL_MAIN_NAMESPACE", &namespace),
+        ("QUELL_PAYLOAD_URL", &payloads),
+        ("QUELL_ORDERS_LEDGER_URL", &ledger),
+        ("QUELL_PORT", "0"),
+    ];
+    let unknown = service(
+        &mesh,
+        Part::Work,
+        &dir,
+        &env,
+        &["serve", "--queue", "order", "--queue", "orders"],
+    )
+    .await;
+    assert_eq!(unknown.code, 1, "{}{}", unknown.out, unknown.err);
+    let said = format!("{}{}", unknown.out, unknown.err);
+    for named in [
+        "no queue",
+        "batch-processing-task-queue",
+        "orders",
+        "probe-task-queue",
+        "work-task-queue",
+    ] {
+        assert!(said.contains(named), "{named} is not named:\n{said}");
+    }
+
+    let mut command = command(&mesh, Part::Work, &dir, &env, &["serve", "--queue", "orders"]);
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let _running = command
+        .kill_on_drop(true)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let polled = async |queue: &str| {
+        let ask = ["task-queue", "describe", "--task-queue", queue];
+        mesh.temporal_in(&namespace, &ask).await.ok().contains("quell-work@")
+    };
+    eventually(SOON, "it polls the queue that it was told", async || {
+        let log = || std::fs::read_to_string(dir.join("log")).unwrap();
+        when(polled("orders").await, log)
+    })
+    .await;
+    for other in ["batch-processing-task-queue", "work-task-queue"] {
+        assert!(!polled(other).await, "{other}");
+    }
+}
+
 #[tokio::test]
 async fn a_secret_does_not_reach_the_log() {
     let mesh = mesh().await;
@@ -139,9 +203,9 @@ async fn a_secret_does_not_reach_the_log() {
         "secret",
         &[("TEMPORAL_API_KEY_MAIN", SECRET), ("QUELL_LOG", "debug")],
     );
-    crate::poll::eventually(crate::poll::SOON, "it logs that it cannot connect", async || {
+    eventually(SOON, "it logs that it cannot connect", async || {
         let log = own.process.log_tail(1_000);
-        crate::poll::when(
+        when(
             log.to_lowercase().contains("temporal") && own.process.exit_status().is_none(),
             || log,
         )

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`main_job`] | a workload that is still spawning is stopped to zero; foreign workflows too, neighbours not |
 //! | [`rpcs_work`], [`rpcs_canceler`], [`rpcs_batch`] | every rpc of the contract by a generated client |
+//! | [`shapes`] | snowballs of every shape, and that none of them meets a limit of the server |
 //! | [`batch_kinds`], [`batch_queue`], [`batch_python`] | every kind of batch operation, the queue for the slot, the activities from Python |
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
@@ -69,6 +70,7 @@ mod rpcs_canceler;
 mod rpcs_work;
 mod schedules;
 mod scope;
+mod shapes;
 mod signed;
 mod tokens;
 mod trace;

@@ -7,8 +7,9 @@ use crate::{
     poll::{SOON, eventually, holds, when},
 };
 use quell_api::work::v1::{
-    CancelSnowballRequest, GetSnowballRequest, ListSnowballsRequest, QuiesceRequest, QuiesceState, ResumeRequest,
-    SnowballSpec, StartSnowballRequest, WatchSnowballRequest,
+    CancelSnowballRequest, GetSnowballRequest, LifetimeDistribution, ListSnowballsRequest, QuiesceRequest,
+    QuiesceState, ResumeRequest, SnowballLeaves, SnowballPacing, SnowballProducer, SnowballShape, SnowballSpec,
+    StartSnowballRequest, WatchSnowballRequest,
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -32,6 +33,17 @@ async fn validate_only_starts_nothing_and_tells_the_defaults() {
         rate_per_second: 0.0,
         lifetime: millis(3_600_000),
         workload_id: "1".to_owned(),
+        pacing: Some(SnowballPacing {
+            shape: SnowballShape::Tree.into(),
+            ..Default::default()
+        }),
+        leaves: Some(SnowballLeaves {
+            distribution: LifetimeDistribution::Fixed.into(),
+            ..Default::default()
+        }),
+        tag_after: None,
+        producer: SnowballProducer::Parents.into(),
+        max_children: 1_000,
     };
     assert_eq!(answer.spec, Some(expected));
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures::{FutureExt as _, pin_mut};
 use temporalio_common::RetryPolicy;
-use temporalio_sdk::{ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken};
+use temporalio_sdk::{
+    ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken, workflows::select,
+};
 
 /// Silence after which a worker counts as lost.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -38,6 +41,27 @@ pub fn within(limit: Duration, token: WorkflowCancellationToken) -> ActivityOpti
         .heartbeat_timeout(HEARTBEAT)
         .cancellation_token(token)
         .build()
+}
+
+/// Runs an activity that was started with the token `own`, and cancels it when the workflow is to stop. It is then waited for: how it
+/// ended should be known.
+///
+/// A token of its own, cancelled here and not where the workflow is stopped: with temporalio-workflow 1.1.1 a cancel that meets the
+/// activity's result in one workflow task fails the task for ever, unless it comes after it.
+pub async fn until_stopped<T>(
+    running: impl Future<Output = T>,
+    own: &WorkflowCancellationToken,
+    stop: &WorkflowCancellationToken,
+) -> T {
+    let running = running.fuse();
+    pin_mut!(running);
+    select! {
+        done = running => done,
+        () = stop.cancelled() => {
+            own.cancel_with_reason(stop.reason().unwrap_or_default());
+            running.await
+        }
+    }
 }
 
 /// Why an activity failed, for people: the innermost message, which is the one that says something.

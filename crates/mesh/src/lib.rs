@@ -16,11 +16,13 @@
 //! | [`error`] | one closed set of failures, one mapping to gRPC |
 //! | [`shutdown`] | the end of a process, in order |
 //! | [`signing`] | signed records |
+//! | [`central`] | the central timeouts and retries, typed starts |
 //! | [`activity`], [`signal`] | what workflows share: options of activities; the common cancel signal |
 //!
 //! It depends on no other crate of ours.
 
 pub mod activity;
+pub mod central;
 pub mod config;
 pub mod error;
 pub mod grpc;
@@ -37,6 +39,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use central::Limits;
 pub use config::Settings;
 pub use error::{Error, Reason};
 pub use grpc::{TracedChannel, channel};

@@ -22,9 +22,19 @@ use crate::worker::Home;
 use crate::worker::manager::{Drain, DrainReport, Manager};
 use crate::{Mesh, PayloadStore, Service, ServiceInfo, metrics, server, telemetry};
 
+/// What a service can be told to do; it does it without being told as well.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Verb {
+    /// Serve and work until a signal.
+    Serve,
+}
+
 /// Flags of every service.
 #[derive(Debug, Parser)]
 struct Flags {
+    /// What to do.
+    #[arg(value_enum, default_value = "serve")]
+    verb: Verb,
     /// Read this file instead of ./config.yaml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -60,6 +70,8 @@ where
         Ok(flags) => flags,
         Err(code) => return code,
     };
+    // There is one, and `--print-config` and `--health` go before it.
+    let Verb::Serve = flags.verb;
     let config = match load_config(&flags, info.default_port) {
         Ok(config) => config,
         Err(message) => {

@@ -32,7 +32,7 @@ use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, Servi
 use batch_processing::{BatchProcessingActivities, BatchProcessingApi, BatchProcessingWorkflow};
 use order::{Ledger, OrderActivities, OrderApi, OrderWorkflow};
 use probe::{ProbeActivities, ProbeApi, ProbeRun, ProbeStarter, ProbeWorkflow};
-use snowball::{CancelableWorkflow, ChildWorkflow, SnowballActivities, SnowballApi};
+use snowball::{CancelableWorkflow, ChildWorkflow, SnowballActivities, SnowballApi, SnowballClient};
 use source::{Gate, Gates, SourceActivities, SourceApi};
 
 /// What this service is.
@@ -64,6 +64,10 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
         .workflow::<ChildWorkflow>(&queue)
         .workflow::<Gate>(&queue)
         .activities(&queue, SnowballActivities)
+        .activities(
+            &queue,
+            SnowballClient::new(mesh.main.clone(), gates.clone(), mesh.shutdown.clone()),
+        )
         .activities(&queue, SourceActivities::new(gates))
         .workflow::<ProbeRun>(&queue)
         .workflow::<ProbeWorkflow>(&queue)

@@ -4,8 +4,8 @@ use super::{Table, bad_durations, bad_ids, bad_pages};
 use crate::cancel::millis;
 use quell_api::work::v1::{
     CancelSnowballRequest, GetProbeRequest, GetSnowballRequest, ListSnowballsRequest, ProbeSpec, QuiesceRequest,
-    ResumeRequest, SnowballSpec, StartProbeRequest, StartSnowballRequest, WatchSnowballRequest,
-    probe_service_client::ProbeServiceClient, snowball_service_client::SnowballServiceClient,
+    ResumeRequest, SnowballLeaves, SnowballPacing, SnowballSpec, StartProbeRequest, StartSnowballRequest,
+    WatchSnowballRequest, probe_service_client::ProbeServiceClient, snowball_service_client::SnowballServiceClient,
     source_service_client::SourceServiceClient,
 };
 
@@ -123,6 +123,18 @@ fn start(table: &mut Table, mark: &str) {
             rate_per_second: -0.1,
             lifetime: millis(31 * 86_400_000),
             workload_id: "a\\b".to_owned(),
+            pacing: Some(SnowballPacing {
+                shape: 77,
+                ..Default::default()
+            }),
+            leaves: Some(SnowballLeaves {
+                failure_probability: f64::NAN,
+                continue_as_new_probability: 1.1,
+                ..Default::default()
+            }),
+            tag_after: millis(-1),
+            producer: 77,
+            max_children: 9,
         }),
         request_id: "not an id".to_owned(),
         validate_only: false,
@@ -131,8 +143,14 @@ fn start(table: &mut Table, mark: &str) {
         "request_id",
         "spec.concurrency",
         "spec.depth",
+        "spec.leaves.continue_as_new_probability",
+        "spec.leaves.failure_probability",
         "spec.lifetime",
+        "spec.max_children",
+        "spec.pacing.shape",
+        "spec.producer",
         "spec.rate_per_second",
+        "spec.tag_after",
         "spec.width",
         "spec.workload_id",
     ];

@@ -6,16 +6,19 @@ use crate::exit::{self, Failure};
 use crate::ui::Ui;
 use crate::view::{snowball_json, time};
 use quell_api::work::v1::{
-    CancelSnowballRequest, ListSnowballsRequest, Snowball, SnowballSpec, StartSnowballRequest, WatchSnowballRequest,
-    WatchSnowballResponse,
+    CancelSnowballRequest, ListSnowballsRequest, Snowball, WatchSnowballRequest, WatchSnowballResponse,
 };
 use serde_json::json;
+
+mod start;
+
+use start::StartArgs;
 
 /// What can be done with snowballs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum SnowballCommand {
     /// Starts one and returns.
-    Start(StartArgs),
+    Start(Box<StartArgs>),
     /// Shows one until nothing of it is open. Ctrl-C leaves it alone.
     Watch {
         /// Id, as `start` printed it.
@@ -40,55 +43,9 @@ pub(super) enum SnowballCommand {
     },
 }
 
-/// The shape of a snowball; what is not given the service decides.
-#[derive(Debug, clap::Args)]
-pub(super) struct StartArgs {
-    /// Children of each spawning workflow.
-    #[arg(long)]
-    width: Option<u32>,
-    /// Levels below the root.
-    #[arg(long)]
-    depth: Option<u32>,
-    /// Child starts in flight at once in each spawning workflow.
-    #[arg(long)]
-    concurrency: Option<u32>,
-    /// Most child starts per second of each spawning workflow; 0 means no limit.
-    #[arg(long)]
-    rate: Option<f64>,
-    /// How long a leaf stays open.
-    #[arg(long, value_parser = parse_duration)]
-    lifetime: Option<prost_types::Duration>,
-    /// WorkloadId that all of it carries.
-    #[arg(long)]
-    workload_id: Option<String>,
-    /// Decides the id: a repeated call returns the first snowball.
-    #[arg(long)]
-    request_id: Option<String>,
-    /// Only check; start nothing.
-    #[arg(long)]
-    validate_only: bool,
-}
-
-impl From<StartArgs> for StartSnowballRequest {
-    fn from(args: StartArgs) -> Self {
-        Self {
-            spec: Some(SnowballSpec {
-                width: args.width.unwrap_or_default(),
-                depth: args.depth.unwrap_or_default(),
-                concurrency: args.concurrency.unwrap_or_default(),
-                rate_per_second: args.rate.unwrap_or_default(),
-                lifetime: args.lifetime,
-                workload_id: args.workload_id.unwrap_or_default(),
-            }),
-            request_id: args.request_id.unwrap_or_default(),
-            validate_only: args.validate_only,
-        }
-    }
-}
-
 pub(super) async fn run(ui: Ui, addresses: &Addresses, command: SnowballCommand) -> Result<u8, Failure> {
     match command {
-        SnowballCommand::Start(args) => start(ui, addresses, args).await,
+        SnowballCommand::Start(args) => start(ui, addresses, *args).await,
         SnowballCommand::Watch { snowball_id, interval } => watch(ui, addresses, snowball_id, interval).await,
         SnowballCommand::List { limit } => list(ui, addresses, limit).await,
         SnowballCommand::Cancel { snowball_id, reason } => cancel(ui, addresses, snowball_id, reason).await,
@@ -109,10 +66,11 @@ async fn start(ui: Ui, addresses: &Addresses, args: StartArgs) -> Result<u8, Fai
         .map(|spec| spec.workload_id.clone())
         .unwrap_or_default();
     let verb = if validate_only { "would start" } else { "started" };
-    ui.line(format!(
-        "{verb} {} with {} workflows planned below it",
-        answer.snowball_id, answer.planned_workflows
-    ));
+    let planned = match answer.planned_workflows {
+        0 => "no end".to_owned(),
+        planned => format!("{planned} workflows planned below it"),
+    };
+    ui.line(format!("{verb} {} with {planned}", answer.snowball_id));
     ui.line(format!(
         "WorkloadId {workload_id:?}; watch it with: quell snowball watch {}",
         answer.snowball_id

@@ -108,6 +108,23 @@ fn a_bench_has_bounds_and_takes_lists() {
 }
 
 #[test]
+fn a_snowball_takes_every_shape() {
+    for line in [
+        "snowball start",
+        "snowball start --shape ramp --from 0 --to 20 --period 1m",
+        "snowball start --shape bursts --burst 50 --period 5s --endless",
+        "snowball start --shape ebb-and-flow --lifetimes uniform --shortest 1s --lifetime 2s",
+        "snowball start --lifetimes exponential --fail 0.1 --continue-as-new 0.5 --tag-after 0s",
+        "snowball start --producer heedless-client --max-children 100",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    let kind = |line| parse(line).unwrap_err().kind();
+    assert_eq!(kind("snowball start --shape square"), ErrorKind::InvalidValue);
+    assert_eq!(kind("snowball start --fail often"), ErrorKind::ValueValidation);
+}
+
+#[test]
 fn a_square_takes_the_documents_arguments() {
     for line in [
         "square",

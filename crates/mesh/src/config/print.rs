@@ -106,6 +106,7 @@ pub fn markdown() -> String {
 
 const EXTRA: &str = "## Flags\n\n\
 | flag | does |\n| --- | --- |\n\
+| `serve` | serves and works until a signal; also without being said |\n\
 | `--config FILE` | reads this file instead of `./config.yaml` |\n\
 | `--set KEY=VALUE` | sets one key; may be repeated |\n\
 | `--queue NAME` | works on this task queue only; may be repeated. An unknown one is an error that lists the known |\n\

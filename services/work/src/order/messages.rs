@@ -1,9 +1,8 @@
 //! What workflow and activities of an order tell each other, and what the workflow tells the world.
 
-use std::time::Duration;
-
 use quell_api::work::v1::OrderAction;
-use quell_mesh::{CancelState, Settings};
+use quell_mesh::CancelState;
+pub use quell_mesh::{Limits, central::millis};
 use serde::{Deserialize, Serialize};
 
 use super::faults::Fault;
@@ -130,45 +129,6 @@ pub struct OrderRequest {
     /// Failures on demand, for tests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
-}
-
-/// The central timeouts and retries of activities, as they were when the order was placed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
-    /// One attempt, in milliseconds.
-    pub start_to_close_ms: u64,
-    /// Attempts of a step, the first included.
-    pub maximum_attempts: u32,
-    /// Factor between pauses.
-    pub backoff_coefficient: f64,
-    /// Pause before the second attempt, in milliseconds.
-    pub initial_interval_ms: u64,
-    /// Longest pause, in milliseconds.
-    pub maximum_interval_ms: u64,
-    /// Failure types that are not tried again.
-    pub non_retryable_error_types: Vec<String>,
-}
-
-impl Limits {
-    /// Those of the settings.
-    #[must_use]
-    pub fn of(settings: &Settings) -> Self {
-        let activities = &settings.activities;
-        Self {
-            start_to_close_ms: millis(activities.start_to_close),
-            maximum_attempts: activities.maximum_attempts,
-            backoff_coefficient: activities.backoff_coefficient,
-            initial_interval_ms: millis(activities.initial_interval),
-            maximum_interval_ms: millis(activities.maximum_interval),
-            non_retryable_error_types: activities.non_retryable_error_types.clone(),
-        }
-    }
-}
-
-/// A duration as it travels.
-#[must_use]
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Input of `OrderWorkflow`.

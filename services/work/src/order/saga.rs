@@ -174,15 +174,7 @@ impl<'a> Saga<'a> {
         A: ActivityDefinition<Input = StepInput<T>, Output = StepOutput>,
     {
         let own = WorkflowCancellationToken::new();
-        let limits = &self.input.limits;
-        let retries = RetryPolicy::builder()
-            .initial_interval(Duration::from_millis(limits.initial_interval_ms))
-            .backoff_coefficient(limits.backoff_coefficient)
-            .maximum_interval(Duration::from_millis(limits.maximum_interval_ms))
-            .maximum_attempts(limits.maximum_attempts)
-            .non_retryable_error_types(limits.non_retryable_error_types.clone())
-            .build();
-        let options = self.options(&own, retries);
+        let options = self.options(&own, self.input.limits.retries());
         let running = self
             .ctx
             .execute_activity(activity, self.step_input(step, details), options);

@@ -20,8 +20,10 @@ use temporalio_common::{MemoValues, search_attributes::SearchAttributes};
 use tonic::{Request, Response, Status};
 
 use super::{
+    life::Nature,
+    plan::{Client, MAX_CHILDREN, Relay},
     spec::{self, Checked},
-    watch::{self, ROOT_TYPE, Watch},
+    watch::{self, ROOT_TYPE, SPEC, Watch},
     workflows::CancelableWorkflow,
 };
 use crate::{page::Pages, visibility::WORKLOAD};
@@ -35,9 +37,6 @@ const PAGES: Pages = Pages {
     rpc: "ListSnowballs",
     list: "snowballs",
 };
-
-/// Memo key of the spec, by which a repeated request is told from another one with the same id.
-const SPEC: &str = "spec";
 
 /// Serves [`SnowballService`].
 #[derive(Clone, Debug)]
@@ -56,6 +55,18 @@ struct Remembered {
     rate_per_second: f64,
     lifetime_ms: u64,
     workload_id: String,
+    /// What was not there from the beginning: an older memo lacks it.
+    #[serde(default)]
+    more: More,
+}
+
+/// What a spec asks for beyond the plain tree.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct More {
+    relay: Option<Relay>,
+    nature: Option<Nature>,
+    client: Option<Client>,
+    max_children: Option<u32>,
 }
 
 impl Remembered {
@@ -65,9 +76,11 @@ impl Remembered {
             depth,
             concurrency,
             rate_per_second,
-            lifetime: _,
             workload_id,
+            ..
         } = checked.spec.clone();
+        let node = &checked.node;
+        let order = node.order.as_ref();
         Self {
             width,
             depth,
@@ -75,6 +88,12 @@ impl Remembered {
             rate_per_second,
             lifetime_ms: checked.node.lifetime_ms,
             workload_id,
+            more: More {
+                relay: order.and_then(|order| order.relay.clone()),
+                nature: node.nature.clone(),
+                client: node.client,
+                max_children: order.map(|order| order.most).filter(|most| *most != MAX_CHILDREN),
+            },
         }
     }
 }
@@ -95,14 +114,19 @@ impl SnowballApi {
         let remembered = Remembered::new(checked);
         let mut memo = MemoValues::new();
         memo.insert(SPEC, remembered.clone());
+        let tagged = checked.node.client.is_none() && !checked.node.is_tagged_late();
+        let summary = match checked.planned {
+            0 => "workflows without end".to_owned(),
+            planned => format!("{planned} workflows"),
+        };
         let options = WorkflowStartOptions::new(self.main.task_queue(), checked.snowball_id.as_str())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-            .search_attributes(SearchAttributes::new([
-                WORKLOAD.value_set(remembered.workload_id.clone())
-            ]))
+            .maybe_search_attributes(
+                tagged.then(|| SearchAttributes::new([WORKLOAD.value_set(remembered.workload_id.clone())])),
+            )
             .memo(memo)
-            .static_summary(format!("{} workflows", checked.planned))
+            .static_summary(summary)
             .build();
         let client = self.main.client().await?;
         match client

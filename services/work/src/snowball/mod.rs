@@ -14,6 +14,13 @@
 //! children alone, whatever the size of the tree; 2,000,000 is a matter of time. Continue-as-new remains where it is safe:
 //! a spawner that waits with no child of its own yet (a closed gate) goes on in a fresh history.
 //!
+//! Helpers spawn at the same time, each with a share of the rate. A level whose pace changes ([`tide`]), or that has no end, cannot be
+//! shared out so: there the spawners are a relay, each the last child of the one before ([`plan::Relay`]). A chain of links has no
+//! limit in Temporal, and each link's history is bounded by its own children, so an endless snowball needs no continue-as-new.
+//!
+//! A client as producer ([`producer`]) starts the first level without parents: what a program outside would do, for which the root
+//! stands.
+//!
 //! # Spawning in bursts
 //! [`spawner`] asks for admission ([`crate::source`]), then starts children in N lanes for at most 300 ms, then asks
 //! again. An admission says that the gate was open a moment ago and how many starts may be in flight. Both bounds matter
@@ -27,10 +34,14 @@
 
 pub mod activities;
 pub mod api;
+pub mod life;
 pub mod pace;
+pub mod pacing;
 pub mod plan;
+pub mod producer;
 pub mod spawner;
 pub mod spec;
+pub mod tide;
 pub mod trace;
 pub mod wait;
 pub mod watch;
@@ -38,4 +49,5 @@ pub mod workflows;
 
 pub use activities::SnowballActivities;
 pub use api::SnowballApi;
+pub use producer::SnowballClient;
 pub use workflows::{CancelableWorkflow, ChildWorkflow};

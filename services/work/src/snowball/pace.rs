@@ -2,12 +2,79 @@
 
 use std::time::Duration;
 
+use super::{plan::Order, tide::Tide};
+
 /// Starts that may be made up for at once after a pause, in microseconds of the rate: a spawner that was held back
 /// goes on at its rate, it does not catch up.
-const SLACK_US: u64 = 500_000;
+pub const SLACK_US: u64 = 500_000;
 
 /// Shortest pause between two groups of starts: at high rates starts come in groups, or each would cost a timer.
-const MIN_PAUSE: Duration = Duration::from_millis(200);
+pub const MIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// The pace of a spawner: a steady one, or one that follows a curve.
+#[derive(Clone, Debug)]
+pub enum Pacer {
+    /// At one rate.
+    Steady(Pace),
+    /// Along a curve.
+    Tide(Tide),
+}
+
+impl Pacer {
+    /// The pace that an order tells.
+    #[must_use]
+    pub fn new(order: &Order, now_us: u64) -> Self {
+        match order.relay.as_ref().and_then(|relay| relay.tide.clone()) {
+            Some(tide) => Self::Tide(tide),
+            None => Self::Steady(Pace::new(order.interval_us, now_us)),
+        }
+    }
+
+    /// Starts that are due now, at most `want`.
+    #[must_use]
+    pub fn due(&mut self, now_us: u64, want: u32) -> u32 {
+        match self {
+            Self::Steady(pace) => pace.due(now_us, want),
+            Self::Tide(tide) => tide.due(now_us, want),
+        }
+    }
+
+    /// Notes starts.
+    pub fn started(&mut self, count: u32) {
+        match self {
+            Self::Steady(pace) => pace.started(count),
+            Self::Tide(tide) => tide.started(count),
+        }
+    }
+
+    /// How long to wait until a start is due.
+    #[must_use]
+    pub fn pause(&self, now_us: u64) -> Duration {
+        match self {
+            Self::Steady(pace) => pace.pause(now_us),
+            Self::Tide(tide) => tide.pause(now_us),
+        }
+    }
+
+    /// Most starts worth asking for at once.
+    #[must_use]
+    pub fn group(&self) -> u32 {
+        match self {
+            Self::Steady(pace) => pace.group(),
+            // What is due is all that may come.
+            Self::Tide(_) => u32::MAX,
+        }
+    }
+
+    /// What the next spawner of a relay has to know.
+    #[must_use]
+    pub fn tide(&self) -> Option<Tide> {
+        match self {
+            Self::Steady(_) => None,
+            Self::Tide(tide) => Some(tide.clone()),
+        }
+    }
+}
 
 /// Paces the starts of a spawner.
 #[derive(Clone, Debug)]

@@ -1,7 +1,12 @@
 //! The shape of a tree: which node has how many children, so that no node meets a limit of Temporal.
 //!
-//! Wanted: every node has at most [`MAX_CHILDREN`] children; a node that is to spawn more spawns helpers instead, each with
-//! an equal share; the tree is a pure function of the spec; the total is known before anything starts.
+//! Wanted: every node has at most [`MAX_CHILDREN`] children (or fewer, where the spec says so); a node that is to spawn more
+//! spawns helpers instead, each with an equal share; the tree is a pure function of the spec; the total is known before anything
+//! starts.
+//!
+//! Helpers spawn at the same time. Where one pace is to hold for all of a level, or the level has no end, they cannot: there a
+//! [`Relay`] spawns, one workflow after the other, each the last child of the one before. A chain of any length meets no limit,
+//! since each link's history is bounded by its own children.
 //!
 //! Events of one node, at worst (each child in workflow tasks of its own): initiated, started, closed; a pacing timer
 //! started and fired; an admission marker; a cancel request and its answer: 8, and 3 for each of at most 5 workflow
@@ -9,6 +14,8 @@
 //! slowly ([`crate::snowball::spawner`]).
 
 use serde::{Deserialize, Serialize};
+
+use super::{life::Nature, tide::Tide};
 
 /// Most children of one workflow. Temporal allows 2,000 pending; half of that keeps a wide margin in events as well.
 pub const MAX_CHILDREN: u32 = 1_000;
@@ -29,6 +36,36 @@ pub struct Node {
     /// What it spawns; a leaf has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// How leaves end and when nodes are tagged; without one, after their lifetime and at their start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nature: Option<Nature>,
+    /// How often a leaf has continued as new.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn: u32,
+    /// The root only: a client starts the first level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
+}
+
+/// A producer outside of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Whether it starts whatever the gate says.
+    pub heedless: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn max_children() -> u32 {
+    MAX_CHILDREN
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_max_children(number: &u32) -> bool {
+    *number == MAX_CHILDREN
 }
 
 /// What a spawner is to do.
@@ -49,9 +86,59 @@ pub struct Order {
     /// Name of this node's children, once it has one; a continued run keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brood: Option<String>,
+    /// Most children of one node.
+    #[serde(default = "max_children", skip_serializing_if = "is_max_children")]
+    pub most: u32,
+    /// Spawners one after the other, instead of helpers at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
+}
+
+/// A relay of spawners.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Whether it goes on for ever; `count` means nothing then.
+    pub endless: bool,
+    /// The pace, if it is not steady.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tide: Option<Tide>,
 }
 
 impl Node {
+    /// A node below this one, without an order.
+    #[must_use]
+    pub fn below(&self) -> Self {
+        Self {
+            workload_id: self.workload_id.clone(),
+            lifetime_ms: self.lifetime_ms,
+            order: None,
+            nature: self.nature.clone(),
+            turn: 0,
+            client: None,
+        }
+    }
+
+    /// Whether nodes get no tag at their start.
+    #[must_use]
+    pub fn is_tagged_late(&self) -> bool {
+        self.tag_after_ms().is_some()
+    }
+
+    /// How long after its start a node upserts its tag, if it is tagged late.
+    #[must_use]
+    pub fn tag_after_ms(&self) -> Option<u64> {
+        self.nature.as_ref().and_then(|nature| nature.tag_after_ms)
+    }
+
+    /// A leaf in its next run.
+    #[must_use]
+    pub fn next_turn(self) -> Self {
+        Self {
+            turn: self.turn.saturating_add(1),
+            ..self
+        }
+    }
+
     /// The same node in its next run, with what is left to do.
     #[must_use]
     pub fn going_on(self, order: Order) -> Self {
@@ -66,33 +153,59 @@ impl Order {
     /// Children of this node itself, helpers or not.
     #[must_use]
     pub fn children(&self) -> u32 {
-        helpers(self.count).unwrap_or(self.count)
+        match &self.relay {
+            Some(relay) if relay.endless => self.most,
+            Some(_) => self.count.min(self.most),
+            None => helpers(self.count, self.most).unwrap_or(self.count),
+        }
+    }
+
+    /// The last child of a link of a relay that has a next one.
+    #[must_use]
+    pub fn successor(&self) -> Option<u32> {
+        let relay = self.relay.as_ref()?;
+        (relay.endless || self.count > self.most).then(|| self.most - 1)
+    }
+
+    /// What the next link of a relay is told.
+    #[must_use]
+    pub fn passed_on(&self, tide: Option<Tide>) -> Self {
+        Self {
+            count: self.count.saturating_sub(self.most - 1),
+            traced: 0,
+            brood: None,
+            relay: self.relay.as_ref().map(|relay| Relay {
+                endless: relay.endless,
+                tide,
+            }),
+            ..self.clone()
+        }
     }
 
     /// Children that may be in the trace: the first ones, half of the budget at most, so that some is left for their own.
     #[must_use]
     pub fn traced_children(&self) -> u32 {
-        if self.depth == 1 && self.count <= MAX_CHILDREN {
+        if self.depth == 1 && self.count <= self.most && self.successor().is_none() {
             self.traced.min(self.children())
         } else {
             self.traced.div_ceil(2).min(self.children())
         }
     }
 
-    /// What the child at `index` is told.
+    /// What the child at `index` of a node is told; the successor of a relay is told [`Order::passed_on`] instead.
     #[must_use]
-    pub fn child(&self, index: u32, workload_id: &str, lifetime_ms: u64) -> Node {
-        let order = self.child_order(index);
+    pub fn child(&self, index: u32, parent: &Node) -> Node {
         Node {
-            workload_id: workload_id.to_owned(),
-            lifetime_ms,
-            order,
+            order: self.child_order(index),
+            ..parent.below()
         }
     }
 
     fn child_order(&self, index: u32) -> Option<Order> {
         let traced = self.traced_of_child(index);
-        if let Some(helpers) = helpers(self.count) {
+        if self.relay.is_none()
+            && let Some(helpers) = helpers(self.count, self.most)
+        {
             // A helper stands for a share of this node, and so has a share of its rate.
             let share = self.count / helpers + u32::from(index < self.count % helpers);
             let interval_us = self.interval_us.saturating_mul(u64::from(helpers));
@@ -104,11 +217,18 @@ impl Order {
                 ..self.clone()
             });
         }
+        self.next_level(traced)
+    }
+
+    /// What a workflow of the level below is told; nothing when it is a leaf.
+    #[must_use]
+    pub fn next_level(&self, traced: u32) -> Option<Self> {
         (self.depth > 1).then(|| Order {
             count: self.width,
             depth: self.depth - 1,
             traced,
             brood: None,
+            relay: None,
             ..self.clone()
         })
     }
@@ -123,109 +243,52 @@ impl Order {
         rest / chosen + u32::from(index < rest % chosen)
     }
 
-    /// Workflows below this node once it is fully grown, helpers included.
+    /// Workflows below this node once it is fully grown, helpers and later links included; `None` when it has no end.
     #[must_use]
-    pub fn workflows(&self) -> u64 {
-        let below = (1..self.depth).fold(0_u64, |below, _| level(self.width, below));
-        level(self.count, below)
+    pub fn workflows(&self) -> Option<u64> {
+        let below = self.below_a_child();
+        match &self.relay {
+            Some(relay) if relay.endless => None,
+            Some(_) => Some(all(self.count, below).saturating_add(self.links())),
+            None => Some(level(self.count, self.most, below)),
+        }
     }
+
+    /// Workflows below each child of the first level.
+    #[must_use]
+    pub fn below_a_child(&self) -> u64 {
+        (1..self.depth).fold(0_u64, |below, _| level(self.width, self.most, below))
+    }
+
+    /// Later links of a relay: each but the last starts `most - 1` of the level.
+    fn links(&self) -> u64 {
+        let share = u64::from(self.most - 1).max(1);
+        u64::from(self.count.saturating_sub(self.most)).div_ceil(share)
+    }
+}
+
+/// So many workflows, each with `below` of its own.
+fn all(count: u32, below: u64) -> u64 {
+    u64::from(count).saturating_mul(below.saturating_add(1))
 }
 
 /// Workflows below a node with `count` children, each of which has `below` of its own.
-fn level(count: u32, below: u64) -> u64 {
-    all_helpers(count).saturating_add(u64::from(count).saturating_mul(below.saturating_add(1)))
+fn level(count: u32, most: u32, below: u64) -> u64 {
+    all_helpers(count, most).saturating_add(all(count, below))
 }
 
 /// Helpers directly below a node that is to bring about `count` workflows; `None` when it needs none.
-fn helpers(count: u32) -> Option<u32> {
-    (count > MAX_CHILDREN).then(|| count.div_ceil(MAX_CHILDREN).min(MAX_CHILDREN))
+fn helpers(count: u32, most: u32) -> Option<u32> {
+    (count > most).then(|| count.div_ceil(most).min(most))
 }
 
 /// Helpers below such a node, on all levels.
-fn all_helpers(count: u32) -> u64 {
-    let Some(helpers) = helpers(count) else { return 0 };
+fn all_helpers(count: u32, most: u32) -> u64 {
+    let Some(helpers) = helpers(count, most) else { return 0 };
     let (share, larger) = (count / helpers, u64::from(count % helpers));
     let smaller = u64::from(helpers) - larger;
-    u64::from(helpers) + larger * all_helpers(share + 1) + smaller * all_helpers(share)
+    u64::from(helpers) + larger * all_helpers(share + 1, most) + smaller * all_helpers(share, most)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn order(width: u32, depth: u32, traced: u32) -> Order {
-        Order {
-            count: width,
-            width,
-            depth,
-            concurrency: 50,
-            interval_us: 100,
-            traced,
-            brood: None,
-        }
-    }
-
-    /// Walks the whole tree: workflows below, most children of a node, traced workflows.
-    fn walk(order: &Order) -> (u64, u32, u32) {
-        let (mut total, mut widest, mut traced) = (0, order.children(), order.traced_children());
-        for index in 0..order.children() {
-            total += 1;
-            if let Some(order) = order.child(index, "w", 0).order {
-                let (more, children, sampled) = walk(&order);
-                total += more;
-                widest = widest.max(children);
-                traced += sampled;
-            }
-        }
-        (total, widest, traced)
-    }
-
-    /// Width and depth of trees that can be walked in a moment: up to some 100,000 workflows.
-    fn small_trees() -> impl Strategy<Value = (u32, u32)> {
-        let widest = [100_000_u32, 330, 50, 18, 10, 7, 5, 4, 3, 3];
-        (1_u32..=10).prop_flat_map(move |depth| (1..=widest[depth as usize - 1], Just(depth)))
-    }
-
-    proptest! {
-        #[test]
-        fn no_node_is_too_wide_and_the_total_is_right((width, depth) in small_trees(), traced in 0_u32..=50) {
-            let order = order(width, depth, traced);
-            let (total, widest, sampled) = walk(&order);
-            prop_assert_eq!(total, order.workflows());
-            prop_assert!(widest <= MAX_CHILDREN);
-            prop_assert!(sampled <= traced, "{} of {}", sampled, traced);
-        }
-
-        #[test]
-        fn shares_add_up(count in 1_u32..=5_000_000, depth in 1_u32..=3) {
-            let order = order(count, depth, 0);
-            if helpers(count).is_some() {
-                let shares: u64 =
-                    (0..order.children()).filter_map(|i| order.child(i, "w", 0).order).map(|o| u64::from(o.count)).sum();
-                prop_assert_eq!(shares, u64::from(count));
-            }
-        }
-    }
-
-    #[test]
-    fn a_small_tree_is_what_the_contract_says() {
-        assert_eq!(order(10, 2, 50).workflows(), 110);
-        assert_eq!(order(1_000, 2, 50).workflows(), 1_001_000);
-        assert_eq!(order(1_001, 1, 50).workflows(), 1_003);
-        assert_eq!(order(100_000, 1, 50).workflows(), 100_100);
-        assert_eq!(order(u32::MAX, 10, 50).workflows(), u64::MAX);
-    }
-
-    #[test]
-    fn a_helper_has_a_share_of_the_rate() {
-        let order = order(4_000, 1, 50);
-        assert_eq!(order.children(), 4);
-        let helper = order.child(0, "w", 0).order.unwrap();
-        assert_eq!((helper.count, helper.depth, helper.interval_us), (1_000, 1, 400));
-        assert_eq!(helper.child(0, "w", 0).order, None);
-    }
-
-    /// The worst history stays far from the limit.
-    const _: () = assert!(MAX_CHILDREN * EVENTS_PER_CHILD < 51_200 / 2);
-}
+mod tests;

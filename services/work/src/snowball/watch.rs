@@ -8,6 +8,7 @@ use quell_api::{
     work::v1::{Snowball, WatchSnowballResponse},
 };
 use quell_mesh::{Error, NamespaceClient, Reason};
+use serde::Deserialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -19,6 +20,15 @@ pub const ROOT_TYPE: &str = "CancelableWorkflow";
 
 /// How long looks may fail before a watcher is told. Shorter hiccups are none of its business.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Memo key of the spec, by which a repeated request is told from another one with the same id.
+pub const SPEC: &str = "spec";
+
+/// What of the spec a look needs.
+#[derive(Deserialize)]
+struct Workload {
+    workload_id: String,
+}
 
 /// The stream of a watch.
 pub type Watch = Pin<Box<dyn Stream<Item = Result<WatchSnowballResponse, Status>> + Send>>;
@@ -64,10 +74,13 @@ fn is_open(status: &str) -> bool {
 /// A snowball as a list shows it.
 #[must_use]
 pub fn without_counts(root: Execution) -> Snowball {
+    // A root that carries no tag, or not yet: its memo knows.
+    let planned = || root.memo::<Workload>(SPEC).map(|spec| spec.workload_id);
+    let workload_id = Some(root.workload_id.clone()).filter(|tag| !tag.is_empty());
     Snowball {
+        workload_id: workload_id.or_else(planned).unwrap_or_default(),
         snowball_id: root.workflow_id,
         run_id: root.run_id,
-        workload_id: root.workload_id,
         root_status: root.status.to_owned(),
         start_time: root.start_time,
         counts: Vec::new(),
