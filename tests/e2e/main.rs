@@ -21,6 +21,7 @@
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
+//! | [`locked`] | tokens, roles, TLS, limits, audit: who does not belong does not get in |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
 //! | [`trace`] | one trace through all of it |
 //! | [`config`], [`command`], [`bench`] | the faces for operators |
@@ -41,6 +42,7 @@ mod batch_python;
 mod batch_queue;
 mod bench;
 mod cancel;
+mod certificates;
 mod chaos;
 mod command;
 mod config;
@@ -52,6 +54,7 @@ mod guards;
 mod hangs;
 mod harness;
 mod killed;
+mod locked;
 mod main_job;
 mod one_namespace;
 mod orders;

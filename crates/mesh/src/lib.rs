@@ -10,6 +10,8 @@
 //! | [`temporal`] | a lazily connected, shared client per namespace |
 //! | [`worker`] | registry of handlers, and the workers' life |
 //! | [`server`] | gRPC with health, reflection, limits |
+//! | [`auth`] | who calls, and what he may do; TLS |
+//! | [`audit`] | who tried to change what |
 //! | [`grpc`] | outgoing channels |
 //! | [`payload`] | large payloads and lasting records in an object store |
 //! | [`error`] | one closed set of failures, one mapping to gRPC |
@@ -20,6 +22,8 @@
 //! It depends on no other crate of ours.
 
 pub mod activity;
+pub mod audit;
+pub mod auth;
 pub mod config;
 pub mod error;
 pub mod grpc;
@@ -35,6 +39,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use auth::Outgoing;
 pub use config::Settings;
 pub use error::{Error, Reason};
 pub use grpc::{TracedChannel, channel};
@@ -70,6 +75,8 @@ pub struct Mesh {
     pub canceler: NamespaceClient,
     /// The shared store of large payloads and records.
     pub payloads: PayloadStore,
+    /// What is shown to the other services.
+    pub peers: Outgoing,
     /// The end of the process: streams end on its token.
     pub shutdown: Shutdown,
 }

@@ -35,7 +35,7 @@ mod limits;
 mod listing;
 mod messages;
 mod namespace;
-mod page_token;
+pub(crate) mod page_token;
 mod preview;
 mod query;
 mod receipt;
