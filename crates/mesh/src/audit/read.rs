@@ -121,6 +121,7 @@ mod tests {
         let store = PayloadStore::open(&PayloadSettings {
             url: folder.path().display().to_string(),
             threshold_bytes: 1_024,
+            keys: None,
         })
         .unwrap();
         assert!(
@@ -163,6 +164,7 @@ mod tests {
         let store = PayloadStore::open(&PayloadSettings {
             url: folder.path().display().to_string(),
             threshold_bytes: 1_024,
+            keys: None,
         })
         .unwrap();
         let log = AuditLog::open("work", store.clone());

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use super::table::Flat;
 use super::value::LogFormat;
+use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
 /// All settings of a service.
@@ -234,6 +235,8 @@ pub struct PayloadSettings {
     pub url: String,
     /// Payloads above this many bytes are stored (default 128 KiB).
     pub threshold_bytes: usize,
+    /// Keys that payloads are encrypted with; none when they are not.
+    pub keys: Option<PayloadKeys>,
 }
 
 /// Logs and traces.
@@ -405,6 +408,7 @@ impl Settings {
             payload: PayloadSettings {
                 url: flat.payload_url.0,
                 threshold_bytes: flat.payload_threshold.0,
+                keys: flat.payload_keys,
             },
             telemetry: TelemetrySettings {
                 log_format: flat.telemetry_log_format,

@@ -6,6 +6,7 @@
 
 use secrecy::SecretString;
 
+use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
 use super::value::{Address, Bytes, Count, LogFormat, QueueRates, Ratio, Seconds, StoreUrl, Value};
@@ -213,6 +214,9 @@ settings! {
     /// Payloads above this size go to the store. 128 KiB: sixteen of them still fit one gRPC message of Temporal (4 MiB)
     /// with room to spare, each is far below its limit of 2 MiB, and small ones stay readable in the Web UI.
     payload_threshold: Bytes = "payload.threshold_bytes", "QUELL_PAYLOAD_THRESHOLD_BYTES", "131072";
+    /// Keys that payloads are encrypted with, AES-256-GCM: `id:64 hex digits`, one a line. The first encrypts, all decrypt. The same on all
+    /// services, and on whoever else reads the workflows. None: payloads are not encrypted.
+    payload_keys: Option<PayloadKeys> = "payload.keys", "QUELL_PAYLOAD_KEYS", "";
 
     /// How the log is written to standard error.
     telemetry_log_format: LogFormat = "telemetry.log_format", "QUELL_LOG_FORMAT", "human";
