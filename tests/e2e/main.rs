@@ -22,6 +22,7 @@
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
 //! | [`locked`] | tokens, roles, TLS, limits, audit: who does not belong does not get in |
+//! | [`secured`] | Temporal behind an API key and behind client certificates, renewed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
 //! | [`trace`] | one trace through all of it |
 //! | [`config`], [`command`], [`bench`] | the faces for operators |
@@ -70,6 +71,7 @@ mod rpcs_canceler;
 mod rpcs_work;
 mod schedules;
 mod scope;
+mod secured;
 mod signed;
 mod tokens;
 mod trace;

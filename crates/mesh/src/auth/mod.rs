@@ -39,7 +39,7 @@ pub(crate) use entrance::Entrance;
 pub(crate) use gate::{GateLayer, Guard};
 pub(crate) use methods::Methods;
 pub use outgoing::{Dialling, Outgoing};
-pub(crate) use outgoing::{Token, dial};
+pub(crate) use outgoing::{Token, client_tls, dial};
 pub(crate) use tls::{ServerTls, names_of, pinned_config, server_tls};
 pub(crate) use watched::watch_files;
 
