@@ -323,4 +323,6 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
+mod chart;
+#[cfg(test)]
 mod tests;
