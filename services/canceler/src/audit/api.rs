@@ -63,10 +63,15 @@ fn wanted(request: &pb::ListAuditEventsRequest, now: Timestamp) -> Result<Wanted
 fn instant(check: &mut Checker, field: &str, given: Option<prost_types::Timestamp>, default: Timestamp) -> Timestamp {
     match given {
         None => default,
-        Some(given) => Timestamp::new(given.seconds, given.nanos).unwrap_or_else(|_| {
-            check.reject(field, "is not a time");
-            default
-        }),
+        Some(given) => {
+            // The nanoseconds of a Timestamp always count forward.
+            let valid = (0..1_000_000_000).contains(&given.nanos);
+            let time = Timestamp::new(given.seconds, given.nanos).ok();
+            time.filter(|_| valid).unwrap_or_else(|| {
+                check.reject(field, "is not a time");
+                default
+            })
+        }
     }
 }
 
@@ -120,7 +125,10 @@ mod tests {
             page_size: -1,
             page_token: "zz".into(),
             since: time(0),
-            until: time(40_000_000),
+            until: Some(prost_types::Timestamp {
+                seconds: 40_000_000,
+                nanos: -1,
+            }),
             principal: "x".repeat(101),
             refused_only: false,
         };
@@ -129,7 +137,7 @@ mod tests {
         };
         let mut fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         fields.sort_unstable();
-        assert_eq!(fields, ["page_size", "page_token", "principal", "since"]);
+        assert_eq!(fields, ["page_size", "page_token", "principal", "since", "until"]);
         let day = wanted(&pb::ListAuditEventsRequest::default(), Timestamp::now()).unwrap();
         assert_eq!(day.until.duration_since(day.since).as_hours(), 24);
     }
