@@ -107,9 +107,9 @@ impl Access {
         let mut entries = Entries::default();
         let mut problems = Vec::new();
         let mut names = HashSet::new();
-        for entry in file.principals {
-            let name = entry.name.clone();
-            if !names.insert(name.clone()) {
+        for entry in &file.principals {
+            let name = entry.name.as_str();
+            if !names.insert(name) {
                 problems.push(format!("{name:?} is there twice"));
             }
             if let Err(problem) = entries.add(entry) {
@@ -175,7 +175,7 @@ fn of_certificate(name: &str) -> Grant {
 }
 
 impl Entries {
-    fn add(&mut self, entry: Entry) -> Result<(), String> {
+    fn add(&mut self, entry: &Entry) -> Result<(), String> {
         let printable = |c: char| c.is_ascii_graphic();
         if entry.name.is_empty() || entry.name.len() > 100 || !entry.name.chars().all(printable) {
             return Err("must have a name of 1 to 100 printable characters without blanks".to_owned());

@@ -54,7 +54,10 @@ pub(crate) struct Guard {
 
 /// What each principal uses.
 #[derive(Debug, Default)]
-pub(crate) struct Usage(Mutex<HashMap<Arc<str>, (Bucket, Arc<Semaphore>)>>);
+pub(crate) struct Usage(Mutex<HashMap<Arc<str>, Share>>);
+
+/// Calls a second, and calls at once.
+type Share = (Bucket, Arc<Semaphore>);
 
 impl Usage {
     /// A place for a call of this principal.

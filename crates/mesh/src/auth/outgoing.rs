@@ -49,7 +49,7 @@ impl Outgoing {
         let token = settings
             .token_file
             .as_ref()
-            .map(|path| watch_files("the token", vec![PathBuf::from(path)], |files| header(files)))
+            .map(|path| watch_files("the token", vec![PathBuf::from(path)], header))
             .transpose()?;
         Ok(Self {
             token,
