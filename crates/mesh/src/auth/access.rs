@@ -15,7 +15,7 @@
 //!     expires: 2027-01-01T00:00:00Z
 //! ```
 //!
-//! Tokens are random and long (`quell token` makes them of 256 bits), so their plain SHA-256 can be kept: there is nothing to guess
+//! Tokens are random and long (256 bits, docs/security.md), so their plain SHA-256 can be kept: there is nothing to guess
 //! that a slow hash would protect. Looking a hash up in a map tells nothing about a token by its timing, since whoever asks
 //! cannot choose the hash. An entry that is taken out is revoked: within two seconds for calls and for open streams.
 
