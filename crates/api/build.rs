@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "quell/work/v1/order.proto",
         "quell/canceler/v1/cancellation.proto",
         "quell/batch/v1/batch_operation.proto",
+        "quell/audit/v1/audit.proto",
     ]
     .iter()
     .map(|file| root.join(file))

@@ -22,6 +22,8 @@
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
 //! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
+//! | [`locked`] | tokens, roles, TLS, limits, audit: who does not belong does not get in |
+//! | [`secured`] | Temporal behind an API key and behind client certificates, renewed |
 //! | [`one_namespace`] | main and canceler in one and the same namespace |
 //! | [`trace`], [`metrics`] | one trace through all of it, and what was counted on the way |
 //! | [`config`], [`command`], [`bench`] | the faces for operators |
@@ -42,6 +44,7 @@ mod batch_python;
 mod batch_queue;
 mod bench;
 mod cancel;
+mod certificates;
 mod chaos;
 mod command;
 mod config;
@@ -53,6 +56,7 @@ mod guards;
 mod hangs;
 mod harness;
 mod killed;
+mod locked;
 mod main_job;
 mod metrics;
 mod modes;
@@ -70,6 +74,7 @@ mod rpcs_canceler;
 mod rpcs_work;
 mod schedules;
 mod scope;
+mod secured;
 mod shapes;
 mod signed;
 mod tokens;

@@ -42,5 +42,14 @@ pub mod batch {
     }
 }
 
+/// `quell.audit.v1`: the audit.
+pub mod audit {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, reason = "generated from commented protos")]
+    pub mod v1 {
+        tonic::include_proto!("quell.audit.v1");
+    }
+}
+
 /// The descriptors of all of `proto/`, for gRPC reflection and for tests that walk the contract.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quell.bin"));

@@ -8,12 +8,17 @@ use quell_api::work::v1::order_service_client::OrderServiceClient;
 use quell_api::work::v1::probe_service_client::ProbeServiceClient;
 use quell_api::work::v1::snowball_service_client::SnowballServiceClient;
 use quell_api::work::v1::source_service_client::SourceServiceClient;
+use quell_mesh::Outgoing;
+use quell_mesh::config::{CredentialSettings, TlsSettings};
+use quell_mesh::grpc::{self, PeerChannel};
 use std::time::Duration;
 use tonic::Request;
-use tonic::transport::{Channel, Endpoint};
 
 /// Deadline of a call that answers once. Preview waits a second for a second count; everything else is quicker.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A connection to a service, which says who calls.
+pub type Channel = PeerChannel;
 
 /// A client of probes.
 pub type Probes = ProbeServiceClient<Channel>;
@@ -57,6 +62,55 @@ pub struct Addresses {
         value_name = "URL"
     )]
     pub jaeger: String,
+    /// What is shown to them.
+    #[command(flatten)]
+    pub credentials: Credentials,
+}
+
+/// What the services are shown. The variables are those of the services themselves.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Credentials {
+    /// File with the token that says who calls. Never the token itself: others on this machine can read a command line.
+    #[arg(long, global = true, env = "QUELL_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<String>,
+    /// File with the root certificates (PEM) that services are checked against, instead of the system's.
+    #[arg(long, global = true, env = "QUELL_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<String>,
+    /// File with a client certificate (PEM) for mutual TLS.
+    #[arg(long, global = true, env = "QUELL_CLIENT_CERT_FILE", value_name = "FILE")]
+    pub client_cert_file: Option<String>,
+    /// File with the private key (PEM) of that certificate.
+    #[arg(long, global = true, env = "QUELL_CLIENT_KEY_FILE", value_name = "FILE")]
+    pub client_key_file: Option<String>,
+    /// Server name that their certificates are checked for, when it is not the address's host.
+    #[arg(long, global = true, env = "QUELL_SERVER_NAME", value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// Sends the token even in the clear beyond this machine: where the network is trusted.
+    #[arg(long, global = true, env = "QUELL_INSECURE")]
+    pub insecure: bool,
+}
+
+impl Credentials {
+    fn open(&self) -> Result<Outgoing, Failure> {
+        // An empty variable counts as not set, as everywhere.
+        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        let (cert_file, key_file) = (given(&self.client_cert_file), given(&self.client_key_file));
+        if cert_file.is_some() != key_file.is_some() {
+            let told = "--client-cert-file and --client-key-file must be given together";
+            return Err(Failure::Usage(told.to_owned()));
+        }
+        let settings = CredentialSettings {
+            token_file: given(&self.token_file),
+            tls: TlsSettings {
+                ca_file: given(&self.ca_file),
+                cert_file,
+                key_file,
+                domain: given(&self.server_name),
+            },
+            insecure: self.insecure,
+        };
+        Outgoing::open(&settings).map_err(Failure::Usage)
+    }
 }
 
 impl Addresses {
@@ -68,6 +122,7 @@ impl Addresses {
             canceler: mesh.address(Part::Canceler),
             batch: mesh.address(Part::Batch),
             jaeger: mesh.jaeger_ui().unwrap_or_default(),
+            credentials: Credentials::default(),
         }
     }
 
@@ -83,7 +138,9 @@ impl Addresses {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub async fn snowballs(&self) -> Result<SnowballServiceClient<Channel>, Failure> {
-        Ok(SnowballServiceClient::new(connect("work", &self.work).await?))
+        Ok(SnowballServiceClient::new(
+            connect("work", &self.work, &self.credentials).await?,
+        ))
     }
 
     /// Probes.
@@ -91,7 +148,7 @@ impl Addresses {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub async fn probes(&self) -> Result<Probes, Failure> {
-        Ok(Probes::new(connect("work", &self.work).await?))
+        Ok(Probes::new(connect("work", &self.work, &self.credentials).await?))
     }
 
     /// Batch processings.
@@ -99,7 +156,9 @@ impl Addresses {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub async fn batch_processings(&self) -> Result<BatchProcessingServiceClient<Channel>, Failure> {
-        Ok(BatchProcessingServiceClient::new(connect("work", &self.work).await?))
+        Ok(BatchProcessingServiceClient::new(
+            connect("work", &self.work, &self.credentials).await?,
+        ))
     }
 
     /// Orders.
@@ -107,7 +166,9 @@ impl Addresses {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub async fn orders(&self) -> Result<OrderServiceClient<Channel>, Failure> {
-        Ok(OrderServiceClient::new(connect("work", &self.work).await?))
+        Ok(OrderServiceClient::new(
+            connect("work", &self.work, &self.credentials).await?,
+        ))
     }
 
     /// Sources: what can be told to stop spawning.
@@ -115,7 +176,9 @@ impl Addresses {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub async fn sources(&self) -> Result<SourceServiceClient<Channel>, Failure> {
-        Ok(SourceServiceClient::new(connect("work", &self.work).await?))
+        Ok(SourceServiceClient::new(
+            connect("work", &self.work, &self.credentials).await?,
+        ))
     }
 
     /// Cancellations.
@@ -124,27 +187,32 @@ impl Addresses {
     /// [`Failure::Unreachable`].
     pub async fn cancellations(&self) -> Result<CancellationServiceClient<Channel>, Failure> {
         Ok(CancellationServiceClient::new(
-            connect("canceler", &self.canceler).await?,
+            connect("canceler", &self.canceler, &self.credentials).await?,
         ))
     }
 }
 
 /// A connection to a service, made at once.
-pub(crate) async fn connect(service: &'static str, address: &str) -> Result<Channel, Failure> {
+pub(crate) async fn connect(
+    service: &'static str,
+    address: &str,
+    credentials: &Credentials,
+) -> Result<Channel, Failure> {
     let with_scheme = if address.contains("://") {
         address.to_owned()
     } else {
         format!("http://{address}")
     };
-    let wrong = |error| Failure::Usage(format!("{address:?} is no address of a service: {error}"));
-    let endpoint = Endpoint::from_shared(with_scheme)
-        .map_err(wrong)?
-        .connect_timeout(Duration::from_secs(5));
-    endpoint.connect().await.map_err(|error| Failure::Unreachable {
+    let credentials = credentials.open()?;
+    let dialling = credentials
+        .connect(&with_scheme, grpc::configure)
+        .map_err(|error| Failure::Usage(format!("{address:?} cannot be used for the {service} service: {error}")))?;
+    let channel = dialling.now().await.map_err(|error| Failure::Unreachable {
         service,
         address: address.to_owned(),
         reason: innermost(&error),
-    })
+    })?;
+    Ok(Channel::new(channel, &credentials))
 }
 
 /// A request that answers once, with our deadline, which the services hand on.

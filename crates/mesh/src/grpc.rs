@@ -13,10 +13,11 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_tracing_opentelemetry::middleware::client::{OtelGrpcLayer, OtelGrpcService};
 use tower::{Layer as _, Service};
 
+use crate::auth::{Outgoing, Token};
 use crate::error::Error;
 
 /// An outgoing channel with client spans, trace context and deadline. Use it as `XxxServiceClient::new(channel)`.
-pub type TracedChannel = OtelGrpcService<DeadlineChannel>;
+pub type TracedChannel = OtelGrpcService<PeerChannel>;
 
 /// Longest time for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,39 +32,53 @@ pub(crate) fn with_deadline<F: Future>(deadline: Instant, future: F) -> impl Fut
     DEADLINE.scope(deadline, future)
 }
 
-/// Makes a lazy channel to `http://host:port` or `https://host:port`. Call it inside a Tokio runtime.
+/// Makes a lazy channel to `http://host:port` or `https://host:port`, which shows `credentials`. Call it inside a Tokio runtime.
 ///
 /// # Errors
-/// [`Error::Internal`] when the address is not a valid one; settings of type address are checked at start-up.
-pub fn channel(address: &str) -> Result<TracedChannel, Error> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|error| Error::internal(anyhow::Error::new(error).context("peer address")))?
+/// [`Error::Internal`] when the address is not a valid one, or may not be used with the credentials; settings of type address are
+/// checked at start-up.
+pub fn channel(address: &str, credentials: &Outgoing) -> Result<TracedChannel, Error> {
+    let dialling = credentials
+        .connect(address, configure)
+        .map_err(|message| Error::internal(anyhow::Error::msg(message).context("peer")))?;
+    Ok(OtelGrpcLayer.layer(PeerChannel::new(dialling.lazy(), credentials)))
+}
+
+/// How connections to services are made.
+pub fn configure(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         // Watch streams may be silent for long; a dead peer must be noticed all the same.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
-        .tcp_nodelay(true);
-    let endpoint = if address.starts_with("https://") {
-        endpoint
-            .tls_config(tonic::transport::ClientTlsConfig::new().with_native_roots())
-            .map_err(|error| Error::internal(anyhow::Error::new(error).context("tls of a peer")))?
-    } else {
-        endpoint
-    };
-    Ok(OtelGrpcLayer.layer(DeadlineChannel(endpoint.connect_lazy())))
+        .tcp_nodelay(true)
 }
 
-/// A channel that hands on the deadline of the call being served.
+/// A channel that hands on the deadline of the call being served, and says who calls.
 #[derive(Debug, Clone)]
-pub struct DeadlineChannel(Channel);
+pub struct PeerChannel {
+    channel: Channel,
+    token: Option<Token>,
+}
 
-impl Service<http::Request<tonic::body::Body>> for DeadlineChannel {
+impl PeerChannel {
+    /// A channel whose calls show the token of `credentials`.
+    #[must_use]
+    pub fn new(channel: Channel, credentials: &Outgoing) -> Self {
+        Self {
+            channel,
+            token: credentials.token(),
+        }
+    }
+}
+
+impl Service<http::Request<tonic::body::Body>> for PeerChannel {
     type Response = http::Response<tonic::body::Body>;
     type Error = tonic::transport::Error;
     type Future = <Channel as Service<http::Request<tonic::body::Body>>>::Future;
 
     fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+        self.channel.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: http::Request<tonic::body::Body>) -> Self::Future {
@@ -77,7 +92,11 @@ impl Service<http::Request<tonic::body::Body>> for DeadlineChannel {
         {
             request.headers_mut().insert("grpc-timeout", value);
         }
-        self.0.call(request)
+        if let Some(token) = &self.token {
+            let value = HeaderValue::clone(&token.borrow());
+            request.headers_mut().insert(http::header::AUTHORIZATION, value);
+        }
+        self.channel.call(request)
     }
 }
 
@@ -87,8 +106,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_channel_needs_no_server_but_a_valid_address() {
-        assert!(channel("http://127.0.0.1:1").is_ok());
-        assert!(channel("not an address").is_err());
+        let nothing = Outgoing::open(&crate::config::CredentialSettings::default()).unwrap();
+        assert!(channel("http://127.0.0.1:1", &nothing).is_ok());
+        assert!(channel("not an address", &nothing).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_token_does_not_leave_this_machine_in_the_clear() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "secret\n").unwrap();
+        let mut settings = crate::config::CredentialSettings {
+            token_file: Some(file.path().display().to_string()),
+            ..Default::default()
+        };
+        let shown = Outgoing::open(&settings).unwrap();
+        assert!(!format!("{shown:?}").contains("secret"));
+        assert!(channel("http://127.0.0.1:1", &shown).is_ok());
+        assert!(channel("http://work:1", &shown).is_err());
+        settings.insecure = true;
+        assert!(channel("http://work:1", &Outgoing::open(&settings).unwrap()).is_ok());
     }
 
     #[tokio::test]

@@ -11,6 +11,8 @@
 //! | [`worker`] | registry of handlers, and the workers' life |
 //! | [`server`] | gRPC with health, reflection, limits |
 //! | [`metrics`] | what is counted, and the page that Prometheus reads |
+//! | [`auth`] | who calls, and what he may do; TLS |
+//! | [`audit`] | who tried to change what |
 //! | [`grpc`] | outgoing channels |
 //! | [`payload`] | large payloads and lasting records in an object store |
 //! | [`error`] | one closed set of failures, one mapping to gRPC |
@@ -22,6 +24,8 @@
 //! It depends on no other crate of ours.
 
 pub mod activity;
+pub mod audit;
+pub mod auth;
 pub mod central;
 pub mod config;
 pub mod error;
@@ -39,6 +43,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use auth::Outgoing;
 pub use central::Limits;
 pub use config::Settings;
 pub use error::{Error, Reason};
@@ -75,6 +80,8 @@ pub struct Mesh {
     pub canceler: NamespaceClient,
     /// The shared store of large payloads and records.
     pub payloads: PayloadStore,
+    /// What is shown to the other services.
+    pub peers: Outgoing,
     /// The end of the process: streams end on its token.
     pub shutdown: Shutdown,
 }

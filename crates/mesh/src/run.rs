@@ -13,6 +13,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::audit::AuditLog;
+use crate::auth::{Entrance, Outgoing};
 use crate::config::{self, Config, EXIT_CONFIG, Settings, Sources};
 use crate::error::Reason;
 use crate::server::{Bound, Readiness, Supervisor};
@@ -28,6 +30,9 @@ enum Verb {
     /// Serve and work until a signal.
     Serve,
 }
+
+/// How long the last of the audit may take to reach the store.
+const AUDIT_FLUSH: Duration = Duration::from_secs(1);
 
 /// Flags of every service.
 #[derive(Debug, Parser)]
@@ -84,7 +89,7 @@ where
         return ExitCode::SUCCESS;
     }
     if flags.health {
-        return match server::probe(&config.settings.server).await {
+        return match server::probe(&config.settings).await {
             Ok(status) => {
                 println!("{status}");
                 ExitCode::SUCCESS
@@ -167,10 +172,13 @@ where
         settings: settings.clone(),
         main: main.clone(),
         canceler: canceler.clone(),
-        payloads,
+        payloads: payloads.clone(),
+        peers: Outgoing::open(&settings.peers.credentials).map_err(anyhow::Error::msg)?,
         shutdown: shutdown.clone(),
     };
     let Service { grpc, registry } = build(mesh)?;
+    let audit = AuditLog::open(info.name, payloads);
+    let entrance = Entrance::open(&settings, grpc.file_descriptor_set, audit.clone())?;
     let namespaces = registry
         .homes()
         .into_iter()
@@ -196,7 +204,13 @@ where
     });
     let services = grpc.names().to_vec();
     let (health, mut server) = bound
-        .serve(&settings.server, grpc, readiness.subscribe(), shutdown.token())
+        .serve(
+            &settings.server,
+            grpc,
+            entrance,
+            readiness.subscribe(),
+            shutdown.token(),
+        )
         .await?;
     tracing::info!(service = info.name, version = info.version, %address, metrics = %metrics_address, "listening");
 
@@ -245,6 +259,9 @@ where
     };
     let (calls_finished, report) = tokio::join!(calls, workers);
     let report: DrainReport = report??;
+    if tokio::time::timeout(AUDIT_FLUSH, audit.flush()).await.is_err() {
+        tracing::error!("the last of the audit could not be kept in time; it is in the log only");
+    }
     Ok(calls_finished && report.is_clean())
 }
 
@@ -256,7 +273,7 @@ fn metrics_port(info: &ServiceInfo) -> u16 {
 
 /// How long the end of a process may take: everything that is in flight, the workers' stop, the last spans.
 fn longest_shutdown(settings: &Settings) -> Duration {
-    settings.worker.drain_timeout + settings.worker.stop_timeout + settings.telemetry.flush_timeout
+    settings.worker.drain_timeout + settings.worker.stop_timeout + AUDIT_FLUSH + settings.telemetry.flush_timeout
 }
 
 /// What Temporal shows of this process: unique, since the manager looks for it among the pollers.

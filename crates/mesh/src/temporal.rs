@@ -32,7 +32,8 @@ use crate::error::{Error, Reason, connect_reason};
 use crate::metrics::TEMPORAL_CONNECTED;
 use crate::payload::OversizeCodec;
 use crate::telemetry;
-use options::{connection_options, endpoint};
+use crate::worker::transport;
+use options::{channel, connection_options, uses_tls};
 
 /// Longest time of one attempt to connect, or of one health check.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -147,10 +148,8 @@ impl NamespaceClient {
     {
         self.connected().await;
         let shared = &self.0;
-        let service = calls(endpoint(&shared.settings)?.connect_lazy());
-        let mut options = connection_options(&shared.settings, &shared.identity)?;
-        options.dns_load_balancing = None;
-        options.service_override = Some(service);
+        let service = calls(channel(&shared.settings)?);
+        let options = connection_options(&shared.settings, &shared.identity, Some(service))?;
         match tokio::time::timeout(ATTEMPT, client(options, &shared.settings, shared.codec.clone())).await {
             Ok(client) => client,
             Err(_) => Err("no connection to temporal in time".to_owned()),
@@ -343,7 +342,12 @@ pub(crate) fn backoff() -> ExponentialBuilder {
 }
 
 async fn connect(settings: &NamespaceSettings, identity: &str, codec: OversizeCodec) -> Result<Client, String> {
-    client(connection_options(settings, identity)?, settings, codec).await
+    let over = if uses_tls(settings) {
+        Some(transport::plain(channel(settings)?))
+    } else {
+        None
+    };
+    client(connection_options(settings, identity, over)?, settings, codec).await
 }
 
 async fn client(

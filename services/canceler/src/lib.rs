@@ -4,11 +4,16 @@
 //! `quell.canceler.v1.CancellationService`. What is decided is decided by the machines of `quell-sweep`; this crate makes the
 //! calls they ask for.
 
+pub mod audit;
 pub mod cancellation;
 
-use quell_api::{FILE_DESCRIPTOR_SET, canceler::v1::cancellation_service_server::CancellationServiceServer};
+use quell_api::{
+    FILE_DESCRIPTOR_SET, audit::v1::audit_service_server::AuditServiceServer,
+    canceler::v1::cancellation_service_server::CancellationServiceServer,
+};
 use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
 
+use audit::AuditApi;
 use cancellation::{Budget, BulkCancelWorkflow, CancelActivities, CancellationApi};
 
 /// What this service is.
@@ -35,7 +40,8 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
         .workflow::<BulkCancelWorkflow>(&queue)
         .activities(&queue, CancelActivities::new(&mesh, budget.clone()))
         .uses(Home::Main);
-    let grpc =
-        GrpcServices::new(FILE_DESCRIPTOR_SET).add(CancellationServiceServer::new(CancellationApi::new(&mesh, budget)));
+    let grpc = GrpcServices::new(FILE_DESCRIPTOR_SET)
+        .add(CancellationServiceServer::new(CancellationApi::new(&mesh, budget)))
+        .add(AuditServiceServer::new(AuditApi::new(&mesh)));
     Ok(Service { grpc, registry })
 }

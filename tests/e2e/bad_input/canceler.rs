@@ -2,6 +2,7 @@
 
 use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
 use crate::cancel::{millis, query, workload};
+use quell_api::audit::v1::{ListAuditEventsRequest, audit_service_client::AuditServiceClient};
 use quell_api::canceler::v1::{
     AdjustCancellationRequest, CancellationSpec, GetCancellationRequest, GetReceiptRequest, Limits,
     ListCancellationsRequest, ListFailuresRequest, PreviewCancellationRequest, ReadJournalChunkRequest,
@@ -12,6 +13,7 @@ use quell_api::canceler::v1::{
 pub(super) fn cancellations(table: &mut Table, mark: &str) {
     preview(table, mark);
     start(table, mark);
+    audit(table);
     for (what, cancellation_id) in bad_ids() {
         let fields = ["cancellation_id"];
         let request = GetCancellationRequest {
@@ -367,4 +369,26 @@ fn start(table: &mut Table, mark: &str) {
         "spec.target.workload_id",
     ];
     line("everything at once".to_owned(), &fields, everything);
+}
+
+fn audit(table: &mut Table) {
+    let request = ListAuditEventsRequest {
+        page_size: -1,
+        page_token: "not ours".to_owned(),
+        since: Some(prost_types::Timestamp { seconds: 7, nanos: -1 }),
+        until: Some(prost_types::Timestamp { seconds: 5, nanos: -1 }),
+        principal: "p".repeat(101),
+        refused_only: false,
+    };
+    table.line(
+        "quell.audit.v1.AuditService/ListAuditEvents",
+        "everything wrong",
+        &["page_size", "page_token", "principal", "since", "until"],
+        |to| async {
+            AuditServiceClient::new(to.canceler)
+                .list_audit_events(request)
+                .await
+                .map(drop)
+        },
+    );
 }

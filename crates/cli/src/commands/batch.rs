@@ -5,7 +5,7 @@ mod start;
 
 use super::missing;
 use super::outlive::{Away, outlive};
-use crate::clients::{Addresses, connect, unary};
+use crate::clients::{Addresses, Channel, connect, unary};
 use crate::exit::{self, Failure};
 use crate::ui::{Meter, Ui, human_duration};
 use crate::view::duration;
@@ -14,7 +14,6 @@ use quell_api::batch::v1::{
     StopBatchOperationRequest, WatchBatchOperationRequest, batch_operation_service_client::BatchOperationServiceClient,
 };
 use serde_json::json;
-use tonic::transport::Channel;
 
 /// The largest page that the service gives.
 const PAGE: i32 = 1_000;
@@ -78,7 +77,9 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, command: BatchCommand) ->
 }
 
 async fn client(addresses: &Addresses) -> Result<Client, Failure> {
-    Ok(Client::new(connect("batch", &addresses.batch).await?))
+    Ok(Client::new(
+        connect("batch", &addresses.batch, &addresses.credentials).await?,
+    ))
 }
 
 async fn list(ui: Ui, addresses: &Addresses, limit: i32) -> Result<u8, Failure> {

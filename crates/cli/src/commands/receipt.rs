@@ -4,7 +4,7 @@
 //! credentials. The canceler cannot deceive by that, since each chunk is held against the hash in the receipt, which is signed.
 
 use super::missing;
-use crate::clients::{Addresses, unary};
+use crate::clients::{Addresses, Channel, unary};
 use crate::exit::{self, Failure};
 use crate::receipt::{Check, Found, ReceiptFile, Recount, against_result, verify};
 use crate::ui::Ui;
@@ -15,7 +15,6 @@ use quell_mesh::signing::PublicKey;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tonic::Code;
-use tonic::transport::Channel;
 
 /// Arguments of `quell receipt`.
 #[derive(Debug, clap::Args)]

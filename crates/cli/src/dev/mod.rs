@@ -18,8 +18,8 @@ mod temporal;
 pub use binaries::{ServiceBinaries, find_binaries, forget_cargo};
 pub use builder::{DevMeshBuilder, JaegerWish};
 pub use ports::Ports;
-pub(crate) use ready::innermost;
 pub use ready::{health, http_get, wait_until};
+pub(crate) use ready::{health_on, innermost};
 
 use crate::error::Error;
 use crate::process::Process;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -73,6 +73,11 @@ pub async fn health(address: &str, service: &str) -> Result<(), String> {
         .connect()
         .await
         .map_err(|error| format!("{address}: {}", innermost(&error)))?;
+    health_on(channel, address, service).await
+}
+
+/// The same on a connection that is there.
+pub(crate) async fn health_on(channel: Channel, address: &str, service: &str) -> Result<(), String> {
     let request = HealthCheckRequest {
         service: service.to_owned(),
     };

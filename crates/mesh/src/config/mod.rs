@@ -7,6 +7,7 @@
 //!
 //! An empty variable counts as not set: compose files write `${NAME:-}`.
 
+mod guard;
 mod print;
 mod settings;
 mod sources;
@@ -16,10 +17,12 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub(crate) use guard::is_loopback;
 pub use print::{markdown, print};
 pub use settings::{
-    ActivityTimeouts, CancelSettings, NamespaceSettings, PayloadSettings, PeerSettings, ReceiptSettings,
-    ServerSettings, Settings, TelemetrySettings, TlsSettings, TuningSettings, WorkerSettings, WorkflowTimeouts,
+    ActivityTimeouts, CancelSettings, CredentialSettings, GuardSettings, NamespaceSettings, PayloadSettings,
+    PeerSettings, ReceiptSettings, ServerSettings, ServerTlsSettings, Settings, TelemetrySettings, TlsSettings,
+    TuningSettings, WorkerSettings, WorkflowTimeouts,
 };
 pub use sources::Sources;
 pub use table::{Setting, table};
@@ -169,6 +172,7 @@ fn cross_checks(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -
         let told = "must be shorter than worker.drain_timeout_s, of which it is a part".to_owned();
         problems.push(Problem::new(source, key, None, told));
     }
+    problems.extend(guard::checks(settings, origins));
     for (name, namespace) in [("main", &settings.main), ("canceler", &settings.canceler)] {
         let key = format!("temporal.{name}.tls_cert_file");
         if namespace.tls.cert_file.is_some() != namespace.tls.key_file.is_some() {
@@ -318,5 +322,7 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+#[cfg(test)]
+mod chart;
 #[cfg(test)]
 mod tests;

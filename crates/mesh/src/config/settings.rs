@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use super::table::Flat;
 use super::value::{LogFormat, Protocol, TraceExporter, TraceSampler};
+use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
 /// All settings of a service.
@@ -59,6 +60,56 @@ pub struct ServerSettings {
     pub connect_wait: Duration,
     /// How long health says NOT_SERVING before new calls are refused at shutdown (default 0.5 s).
     pub shutdown_delay: Duration,
+    /// Who may come in.
+    pub guard: GuardSettings,
+}
+
+/// Who may come in to the gRPC server, and how much of it one caller may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// Certificate, key, and the roots of clients' certificates.
+    pub tls: ServerTlsSettings,
+    /// File that says who may do what.
+    pub access_file: Option<String>,
+    /// Whether the network around the services is trusted (default false).
+    pub insecure: bool,
+    /// Whether reflection is offered (default true).
+    pub reflection: bool,
+    /// Largest request message (default 1 MiB).
+    pub max_message_bytes: usize,
+    /// Longest deadline of a call (default 1 h).
+    pub max_timeout: Duration,
+    /// Connections at once (default 4096).
+    pub max_connections: usize,
+    /// From a connection's beginning to its first call (default 20 s).
+    pub first_call_timeout: Duration,
+    /// Longest time of a connection without a call (default 15 min).
+    pub idle_timeout: Duration,
+    /// Calls at once on a connection (default 1024).
+    pub streams_per_connection: u32,
+    /// Calls at once of a principal (default 256).
+    pub calls_per_principal: usize,
+    /// Calls a second of a principal (default 500).
+    pub calls_per_second: u32,
+}
+
+/// Files for the TLS of the gRPC server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerTlsSettings {
+    /// Certificate chain (PEM file); turns TLS on.
+    pub cert_file: Option<String>,
+    /// Its private key (PEM file).
+    pub key_file: Option<String>,
+    /// Roots of clients' certificates (PEM file); every client must show one then.
+    pub client_ca_file: Option<String>,
+}
+
+impl GuardSettings {
+    /// Whether callers have to say who they are.
+    #[must_use]
+    pub const fn authenticates(&self) -> bool {
+        self.access_file.is_some() || self.tls.client_ca_file.is_some()
+    }
 }
 
 /// How one namespace is reached.
@@ -102,6 +153,19 @@ pub struct PeerSettings {
     pub canceler_address: String,
     /// The batch service.
     pub batch_address: String,
+    /// What is shown to them.
+    pub credentials: CredentialSettings,
+}
+
+/// What a caller of the services shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialSettings {
+    /// File with the token.
+    pub token_file: Option<String>,
+    /// Roots, client certificate, server name.
+    pub tls: TlsSettings,
+    /// Whether a token may be sent in the clear beyond this machine (default false).
+    pub insecure: bool,
 }
 
 /// Timeouts of orders and user workflows. Cancellations have none: their own deadline rules.
@@ -173,6 +237,8 @@ pub struct PayloadSettings {
     pub url: String,
     /// Payloads above this many bytes are stored (default 128 KiB).
     pub threshold_bytes: usize,
+    /// Keys that payloads are encrypted with; none when they are not.
+    pub keys: Option<PayloadKeys>,
 }
 
 /// Logs and traces.
@@ -298,6 +364,24 @@ impl Settings {
                 concurrency_limit: usize::try_from(flat.server_concurrency_limit.0).unwrap_or(usize::MAX),
                 connect_wait,
                 shutdown_delay: flat.server_shutdown_delay.0,
+                guard: GuardSettings {
+                    tls: ServerTlsSettings {
+                        cert_file: flat.server_tls_cert,
+                        key_file: flat.server_tls_key,
+                        client_ca_file: flat.server_tls_client_ca,
+                    },
+                    access_file: flat.server_access,
+                    insecure: flat.server_insecure,
+                    reflection: flat.server_reflection,
+                    max_message_bytes: flat.server_max_message.0,
+                    max_timeout: flat.server_max_timeout.0,
+                    max_connections: usize::try_from(flat.server_connections.0).unwrap_or(usize::MAX),
+                    first_call_timeout: flat.server_first_call.0,
+                    idle_timeout: flat.server_idle.0,
+                    streams_per_connection: flat.server_streams.0,
+                    calls_per_principal: usize::try_from(flat.server_principal_calls.0).unwrap_or(usize::MAX),
+                    calls_per_second: flat.server_principal_rate.0,
+                },
             },
             main,
             canceler,
@@ -305,6 +389,16 @@ impl Settings {
                 work_address: flat.peers_work.0,
                 canceler_address: flat.peers_canceler.0,
                 batch_address: flat.peers_batch.0,
+                credentials: CredentialSettings {
+                    token_file: flat.peers_token,
+                    tls: TlsSettings {
+                        ca_file: flat.peers_tls_ca,
+                        cert_file: flat.peers_tls_cert,
+                        key_file: flat.peers_tls_key,
+                        domain: flat.peers_tls_domain,
+                    },
+                    insecure: flat.server_insecure,
+                },
             },
             workflows: WorkflowTimeouts {
                 execution: flat.workflows_execution.0,
@@ -337,6 +431,7 @@ impl Settings {
             payload: PayloadSettings {
                 url: flat.payload_url.0,
                 threshold_bytes: flat.payload_threshold.0,
+                keys: flat.payload_keys,
             },
             telemetry: TelemetrySettings {
                 log_format: flat.telemetry_log_format,

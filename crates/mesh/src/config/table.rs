@@ -6,6 +6,7 @@
 
 use secrecy::SecretString;
 
+use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
 use super::value::{
@@ -83,6 +84,37 @@ settings! {
     /// At shutdown, how long health says NOT_SERVING before new calls are refused, so that balancers look away first.
     server_shutdown_delay: Seconds = "server.shutdown_delay_s", "QUELL_SHUTDOWN_DELAY_SECONDS", "0.5";
 
+    /// File with the server's certificate chain (PEM). With its key it turns TLS on. Read again when it changes.
+    server_tls_cert: Option<String> = "server.tls_cert_file", "QUELL_TLS_CERT_FILE", "";
+    /// File with the private key (PEM) of that certificate.
+    server_tls_key: Option<String> = "server.tls_key_file", "QUELL_TLS_KEY_FILE", "";
+    /// File with the root certificates (PEM) that clients' certificates are checked against. Given, every client must have one.
+    server_tls_client_ca: Option<String> = "server.tls_client_ca_file", "QUELL_TLS_CLIENT_CA_FILE", "";
+    /// File that says who may do what: names, roles, namespaces, hashed tokens (docs/security.md). Read again when it changes.
+    server_access: Option<String> = "server.access_file", "QUELL_ACCESS_FILE", "";
+    /// Whether the network around the services is trusted: without it, a service refuses to listen on more than this machine
+    /// without authentication or without TLS, and no token is sent in the clear.
+    server_insecure: bool = "server.insecure", "QUELL_INSECURE", "false";
+    /// Whether gRPC reflection is offered.
+    server_reflection: bool = "server.reflection", "QUELL_REFLECTION", "true";
+    /// Largest request message; a larger one is refused with MESSAGE_TOO_LARGE.
+    server_max_message: Bytes = "server.max_message_bytes", "QUELL_MAX_MESSAGE_BYTES", "1048576";
+    /// Longest deadline that a caller may set; a longer one is cut to it.
+    server_max_timeout: Seconds = "server.max_timeout_s", "QUELL_MAX_TIMEOUT_SECONDS", "3600";
+    /// Connections at the same time. When all are taken, the oldest that never made a call is closed for a new one, else the new
+    /// one. Never more than the process may open files.
+    server_connections: Count = "server.max_connections", "QUELL_MAX_CONNECTIONS", "4096";
+    /// How long a new connection may take to its first call, TLS included.
+    server_first_call: Seconds = "server.first_call_timeout_s", "QUELL_FIRST_CALL_TIMEOUT_SECONDS", "20";
+    /// How long a connection may be without a call before it is closed.
+    server_idle: Seconds = "server.idle_timeout_s", "QUELL_IDLE_TIMEOUT_SECONDS", "900";
+    /// Calls at the same time on one connection, streams included.
+    server_streams: Count = "server.streams_per_connection", "QUELL_STREAMS_PER_CONNECTION", "1024";
+    /// Calls at the same time of one authenticated principal, streams included; more are refused with RATE_LIMITED.
+    server_principal_calls: Count = "server.calls_per_principal", "QUELL_CALLS_PER_PRINCIPAL", "256";
+    /// Calls a second of one authenticated principal, where the access file names no other number. Twice as many may come at once.
+    server_principal_rate: Count = "server.calls_per_second", "QUELL_CALLS_PER_SECOND", "500";
+
     /// Temporal frontend of the namespace whose workflows are started and stopped. https means TLS.
     main_address: Address = "temporal.main.address", "TEMPORAL_MAIN_ADDRESS", "http://127.0.0.1:7233";
     /// That namespace.
@@ -144,6 +176,17 @@ settings! {
     peers_canceler: Address = "peers.canceler_address", "QUELL_CANCELER_ADDRESS", "http://127.0.0.1:50052";
     /// Where the batch service answers.
     peers_batch: Address = "peers.batch_address", "QUELL_BATCH_ADDRESS", "http://127.0.0.1:50053";
+    /// File with the token that is sent to the other services. Read again when it changes.
+    peers_token: Option<String> = "peers.token_file", "QUELL_TOKEN_FILE", "";
+    /// File with the root certificates (PEM) that the other services are checked against, instead of the system's. All TLS files
+    /// are read again when they change.
+    peers_tls_ca: Option<String> = "peers.tls_ca_file", "QUELL_CA_FILE", "";
+    /// File with the client certificate (PEM) that is shown to the other services.
+    peers_tls_cert: Option<String> = "peers.tls_cert_file", "QUELL_CLIENT_CERT_FILE", "";
+    /// File with the private key (PEM) of that certificate.
+    peers_tls_key: Option<String> = "peers.tls_key_file", "QUELL_CLIENT_KEY_FILE", "";
+    /// Server name that their certificates are checked for, when it is not the address's host.
+    peers_tls_domain: Option<String> = "peers.tls_domain", "QUELL_SERVER_NAME", "";
 
     /// At shutdown, how long calls and activities in flight may take to finish. Then activities are cancelled.
     worker_drain: Seconds = "worker.drain_timeout_s", "QUELL_DRAIN_TIMEOUT_SECONDS", "30";
@@ -177,6 +220,9 @@ settings! {
     /// Payloads above this size go to the store. 128 KiB: sixteen of them still fit one gRPC message of Temporal (4 MiB)
     /// with room to spare, each is far below its limit of 2 MiB, and small ones stay readable in the Web UI.
     payload_threshold: Bytes = "payload.threshold_bytes", "QUELL_PAYLOAD_THRESHOLD_BYTES", "131072";
+    /// Keys that payloads are encrypted with, AES-256-GCM: `id:64 hex digits`, one a line. The first encrypts, all decrypt. The same on all
+    /// services, and on whoever else reads the workflows. None: payloads are not encrypted.
+    payload_keys: Option<PayloadKeys> = "payload.keys", "QUELL_PAYLOAD_KEYS", "";
 
     /// How the log is written to standard error.
     telemetry_log_format: LogFormat = "telemetry.log_format", "QUELL_LOG_FORMAT", "human";

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
 /// A type that a setting may have.
@@ -57,6 +58,18 @@ impl Value for Option<SigningKey> {
             return Ok(None);
         }
         SigningKey::from_pem(text).map(Some).map_err(|error| error.to_string())
+    }
+}
+
+/// Keys of payloads.
+impl Value for Option<PayloadKeys> {
+    const TYPE: &'static str = "secret, keys";
+    const SECRET: bool = true;
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        PayloadKeys::parse(text).map(Some)
     }
 }
 

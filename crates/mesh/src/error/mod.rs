@@ -71,6 +71,22 @@ pub enum Error {
         /// When to try again.
         retry_after: Option<Duration>,
     },
+    /// UNAUTHENTICATED: who calls is not known.
+    #[error("{reason}: {message}")]
+    Unauthenticated {
+        /// The stable reason.
+        reason: Reason,
+        /// What is wrong with the credentials, for people; never the credentials.
+        message: String,
+    },
+    /// PERMISSION_DENIED: who calls is known, and may not.
+    #[error("{reason}: {message}")]
+    PermissionDenied {
+        /// The stable reason.
+        reason: Reason,
+        /// What is not allowed, for people.
+        message: String,
+    },
     /// UNAVAILABLE with `RetryInfo`: the same call may succeed later.
     #[error("{reason}: {message}")]
     Unavailable {
@@ -189,6 +205,14 @@ impl Error {
                 tracing::debug!(peer, detail = status.message(), "peer unavailable");
                 Self::unavailable(Reason::PeerUnavailable, format!("the {peer} service does not answer"))
             }
+            // Ours, not our caller's: he cannot do anything about them.
+            (Code::Unauthenticated | Code::PermissionDenied, _) => {
+                tracing::warn!(peer, code = ?status.code(), detail = status.message(), "a peer refused our credentials");
+                Self::unavailable(
+                    Reason::PeerDenied,
+                    format!("the {peer} service refused this service's credentials"),
+                )
+            }
             (Code::NotFound, Some(_)) => {
                 let name = details
                     .resource_info()
@@ -233,6 +257,8 @@ impl Error {
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::ResourceExhausted { .. } => Code::ResourceExhausted,
+            Self::Unauthenticated { .. } => Code::Unauthenticated,
+            Self::PermissionDenied { .. } => Code::PermissionDenied,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             Self::Aborted { .. } => Code::Aborted,
@@ -250,6 +276,8 @@ impl Error {
             Self::AlreadyExists { .. } => Reason::AlreadyExists,
             Self::FailedPrecondition { reason, .. }
             | Self::ResourceExhausted { reason, .. }
+            | Self::Unauthenticated { reason, .. }
+            | Self::PermissionDenied { reason, .. }
             | Self::Unavailable { reason, .. }
             | Self::Aborted { reason, .. } => *reason,
             Self::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
@@ -314,7 +342,12 @@ impl Error {
             Self::Unavailable { .. } => {
                 details.set_retry_info(Some(DEFAULT_RETRY));
             }
-            Self::DeadlineExceeded { .. } | Self::Aborted { .. } | Self::Cancelled { .. } | Self::Internal(_) => {}
+            Self::Unauthenticated { .. }
+            | Self::PermissionDenied { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::Aborted { .. }
+            | Self::Cancelled { .. }
+            | Self::Internal(_) => {}
         }
         details
     }

@@ -69,6 +69,22 @@ reasons! {
     TemporalDenied = "TEMPORAL_DENIED";
     /// Temporal's own rate limit was met. Try again after `RetryInfo`.
     TemporalRateLimited = "TEMPORAL_RATE_LIMITED";
+    /// The service demands to know who calls, and the call had neither a token nor a client certificate.
+    CredentialsMissing = "CREDENTIALS_MISSING";
+    /// The service does not know the token or the certificate: it is wrong, or it was revoked.
+    CredentialsInvalid = "CREDENTIALS_INVALID";
+    /// The token or the certificate's entry has expired.
+    CredentialsExpired = "CREDENTIALS_EXPIRED";
+    /// The caller's role does not allow the call: a viewer may look, an operator may also change.
+    RoleInsufficient = "ROLE_INSUFFICIENT";
+    /// The caller may not act on the namespace that this service works for.
+    NamespaceNotAllowed = "NAMESPACE_NOT_ALLOWED";
+    /// The caller makes more calls than it may, at once or a second. Try again after `RetryInfo`.
+    RateLimited = "RATE_LIMITED";
+    /// The request message is larger than the service takes.
+    MessageTooLarge = "MESSAGE_TOO_LARGE";
+    /// The service that this one calls refused its credentials. An operator must correct them.
+    PeerDenied = "PEER_DENIED";
     /// The service that this one calls does not answer.
     PeerUnavailable = "PEER_UNAVAILABLE";
     /// The service serves as many calls at once as it is allowed to. Try again after `RetryInfo`.

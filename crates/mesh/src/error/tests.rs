@@ -47,6 +47,20 @@ fn every_error_has_code_reason_and_domain() {
             Code::ResourceExhausted,
         ),
         (
+            Error::Unauthenticated {
+                reason: Reason::CredentialsMissing,
+                message: "x".into(),
+            },
+            Code::Unauthenticated,
+        ),
+        (
+            Error::PermissionDenied {
+                reason: Reason::RoleInsufficient,
+                message: "x".into(),
+            },
+            Code::PermissionDenied,
+        ),
+        (
             Error::unavailable(Reason::TemporalUnreachable, "gone"),
             Code::Unavailable,
         ),

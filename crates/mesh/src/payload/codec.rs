@@ -6,6 +6,8 @@
 //! - metadata `encoding` = [`ENCODING`], so that every reader can tell it from data;
 //! - data = JSON `{"sha256": "...", "size": n}`, readable in the Web UI.
 //!
+//! With keys configured ([`super::PayloadKeys`]) a payload is encrypted before anything else, and the store holds what is encrypted.
+//!
 //! Keys are the content's SHA-256: equal payloads are stored once, a retry writes the same object again, and a read
 //! proves itself. A missing or changed object fails with what is wrong and with the key; repeating the read
 //! cannot cure it, so the text says so, and whoever decodes (the SDK fails the task or the activity) shows it.
@@ -18,7 +20,8 @@ use sha2::{Digest as _, Sha256};
 use temporalio_common::data_converters::{PayloadCodec, PayloadConversionError, SerializationContextData};
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
-use super::PayloadStore;
+use super::keys::decrypt;
+use super::{PayloadKeys, PayloadStore};
 use crate::error::Error;
 
 /// Value of the metadata key `encoding` of a payload that lies in the store.
@@ -49,6 +52,9 @@ pub enum CodecError {
     /// The object is not what was written.
     #[error("PAYLOAD_CORRUPT: payload {0} in the payload store does not have its checksum; retrying cannot help")]
     Corrupt(String),
+    /// It could not be encrypted or decrypted.
+    #[error("PAYLOAD_CORRUPT: an encrypted payload cannot be used: {0}; retrying cannot help")]
+    Encryption(String),
     /// The store cannot be reached; this may pass.
     #[error(transparent)]
     Store(Error),
@@ -65,15 +71,24 @@ impl From<CodecError> for PayloadConversionError {
 pub struct OversizeCodec {
     store: PayloadStore,
     threshold: usize,
+    keys: Option<PayloadKeys>,
 }
 
 impl OversizeCodec {
-    pub(super) const fn new(store: PayloadStore, threshold: usize) -> Self {
-        Self { store, threshold }
+    pub(super) const fn new(store: PayloadStore, threshold: usize, keys: Option<PayloadKeys>) -> Self {
+        Self { store, threshold, keys }
     }
 
     async fn store_one(&self, payload: Payload) -> Result<Payload, CodecError> {
-        if payload.data.len() <= self.threshold || is_claim(&payload) {
+        if is_claim(&payload) {
+            return Ok(payload);
+        }
+        // First, so that what lies in the store is encrypted too.
+        let payload = match &self.keys {
+            Some(keys) => keys.encrypt(&payload)?,
+            None => payload,
+        };
+        if payload.data.len() <= self.threshold {
             return Ok(payload);
         }
         let bytes = Bytes::from(payload.encode_to_vec());
@@ -95,7 +110,7 @@ impl OversizeCodec {
 
     async fn fetch_one(&self, payload: Payload) -> Result<Payload, CodecError> {
         if !is_claim(&payload) {
-            return Ok(payload);
+            return decrypt(self.keys.as_ref(), payload);
         }
         let claim: Claim =
             serde_json::from_slice(&payload.data).map_err(|error| CodecError::Reference(error.to_string()))?;
@@ -111,7 +126,8 @@ impl OversizeCodec {
         if bytes.len() != claim.size || hex::encode(Sha256::digest(&bytes)) != claim.sha256 {
             return Err(CodecError::Corrupt(claim.sha256));
         }
-        Payload::decode(bytes).map_err(|_| CodecError::Corrupt(claim.sha256))
+        let stored = Payload::decode(bytes).map_err(|_| CodecError::Corrupt(claim.sha256))?;
+        decrypt(self.keys.as_ref(), stored)
     }
 }
 

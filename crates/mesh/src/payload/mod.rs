@@ -8,8 +8,10 @@
 //! the cargo feature `cloud`, and a URL that needs it says so when it is missing.
 
 mod codec;
+mod keys;
 
 pub use codec::{ENCODING, OversizeCodec};
+pub use keys::{ENCRYPTED, PayloadKeys};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +55,7 @@ pub struct PayloadStore {
     store: Arc<dyn ObjectStore>,
     url: Arc<str>,
     threshold: usize,
+    keys: Option<PayloadKeys>,
 }
 
 impl PayloadStore {
@@ -92,6 +95,7 @@ impl PayloadStore {
             store,
             url: without_credentials(url).into(),
             threshold: settings.threshold_bytes,
+            keys: settings.keys.clone(),
         })
     }
 
@@ -161,10 +165,10 @@ impl PayloadStore {
         }
     }
 
-    /// The codec that keeps payloads above the configured threshold here.
+    /// The codec that encrypts payloads, where there are keys, and keeps those above the configured threshold here.
     #[must_use]
     pub fn codec(&self) -> OversizeCodec {
-        OversizeCodec::new(self.clone(), self.threshold)
+        OversizeCodec::new(self.clone(), self.threshold, self.keys.clone())
     }
 }
 

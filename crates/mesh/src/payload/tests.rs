@@ -11,6 +11,7 @@ fn store(folder: &std::path::Path) -> PayloadStore {
     PayloadStore::open(&PayloadSettings {
         url,
         threshold_bytes: 1024,
+        keys: None,
     })
     .unwrap()
 }
@@ -143,8 +144,79 @@ fn a_store_that_cannot_be_opened_says_why() {
     let error = PayloadStore::open(&PayloadSettings {
         url,
         threshold_bytes: 1024,
+        keys: None,
     })
     .unwrap_err()
     .to_string();
     assert!(error.contains("cannot be used"), "{error}");
+}
+
+fn keys(text: &str) -> PayloadKeys {
+    PayloadKeys::parse(text).unwrap()
+}
+
+fn encrypting(folder: &std::path::Path, keys: PayloadKeys) -> OversizeCodec {
+    PayloadStore::open(&PayloadSettings {
+        url: folder.join("not/there/yet").display().to_string(),
+        threshold_bytes: 1024,
+        keys: Some(keys),
+    })
+    .unwrap()
+    .codec()
+}
+
+#[tokio::test]
+async fn encrypted_payloads_are_read_with_their_key_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (format!("old:{}", "a1".repeat(32)), format!("new:{}", "b2".repeat(32)));
+    let codec = encrypting(folder.path(), keys(&old));
+    for size in [3, 4000] {
+        let before = payload(size);
+        let encoded = codec.encode(&context(), vec![before.clone()]).await.unwrap();
+        assert!(!encoded[0].data.windows(3).any(|bytes| bytes == [7; 3]));
+        // After a rotation what the old key encrypted can be read, and the new one encrypts.
+        let rotated = encrypting(folder.path(), keys(&format!("{new}\n{old}\n")));
+        assert_eq!(rotated.decode(&context(), encoded.clone()).await.unwrap(), [before]);
+        let again = rotated.encode(&context(), vec![payload(3)]).await.unwrap();
+        assert_eq!(again[0].metadata["encryption-key-id"], b"new");
+        for (other, expected) in [
+            (encrypting(folder.path(), keys(&new)), "its key \"old\" is not among"),
+            (store(folder.path()).codec(), "its key \"old\" is not among"),
+            (
+                encrypting(folder.path(), keys(&format!("old:{}", "c3".repeat(32)))),
+                "does not open it",
+            ),
+        ] {
+            let error = other.decode(&context(), encoded.clone()).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+    // What the store holds is encrypted too.
+    for file in stored_files(folder.path()) {
+        let stored = std::fs::read(file).unwrap();
+        assert!(!stored.windows(8).any(|bytes| bytes == [7; 8]));
+    }
+    // A changed one is refused, and what was never encrypted is still read.
+    let mut encoded = codec.encode(&context(), vec![payload(3)]).await.unwrap();
+    encoded[0].data[20] ^= 1;
+    assert!(codec.decode(&context(), encoded).await.is_err());
+    assert_eq!(codec.decode(&context(), vec![payload(3)]).await.unwrap(), [payload(3)]);
+}
+
+#[test]
+fn keys_are_checked_and_never_shown() {
+    let key = "0f".repeat(32);
+    for wrong in [
+        "",
+        "a",
+        &key,
+        "a:00",
+        &format!("a b:{key}"),
+        &format!("a:{key}\na:{key}"),
+        &format!(":{key}"),
+    ] {
+        let error = PayloadKeys::parse(wrong).unwrap_err();
+        assert!(!error.contains(&key), "{error}");
+    }
+    assert!(!format!("{:?}", keys(&format!("a:{key}"))).contains("0f0f"));
 }

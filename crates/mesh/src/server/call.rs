@@ -46,6 +46,7 @@ pub(crate) struct CallLayer {
 struct Limits {
     permits: Arc<Semaphore>,
     default_timeout: Duration,
+    max_timeout: Duration,
     ready_wait: Duration,
     readiness: watch::Receiver<Readiness>,
 }
@@ -56,6 +57,7 @@ impl CallLayer {
             limits: Arc::new(Limits {
                 permits: Arc::new(Semaphore::new(settings.concurrency_limit.min(Semaphore::MAX_PERMITS))),
                 default_timeout: settings.request_timeout,
+                max_timeout: settings.guard.max_timeout,
                 ready_wait: settings.connect_wait,
                 readiness,
             }),
@@ -128,7 +130,9 @@ impl Limits {
                 message: "the service serves as many calls as it may".to_owned(),
                 retry_after: None,
             })?;
-        let timeout = grpc_timeout(request.headers()).unwrap_or(self.default_timeout);
+        let timeout = grpc_timeout(request.headers())
+            .unwrap_or(self.default_timeout)
+            .min(self.max_timeout);
         let deadline = Instant::now()
             .checked_add(timeout)
             .ok_or_else(|| Error::invalid("grpc-timeout", "too long"))?;

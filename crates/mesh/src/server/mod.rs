@@ -1,14 +1,17 @@
 //! The gRPC server: services with health, reflection (v1 and v1alpha), server spans and the surroundings of [`call`].
 //!
 //! It listens from the first moment, Temporal or not, and says by health what it can do. From the outside in, a call
-//! passes the server span and the metrics (so that refusals are seen), then the limits, then the service.
+//! passes the server span and the metrics (so that refusals are seen), then the guard of [`crate::auth`], then the limits, then the
+//! service.
 
 mod call;
+mod connection;
 mod probe;
 mod readiness;
 mod red;
 mod services;
 
+pub(crate) use connection::ConnectionInfo;
 pub use probe::probe;
 pub use readiness::Readiness;
 pub(crate) use readiness::Supervisor;
@@ -21,10 +24,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tonic_tracing_opentelemetry::middleware::server::OtelGrpcLayer;
 
+use crate::auth::Entrance;
 use crate::config::ServerSettings;
 use call::CallLayer;
 use red::RedLayer;
@@ -79,6 +82,7 @@ impl Bound {
         self,
         settings: &ServerSettings,
         services: GrpcServices,
+        entrance: Entrance,
         readiness: watch::Receiver<Readiness>,
         stop: CancellationToken,
     ) -> Result<
@@ -94,20 +98,22 @@ impl Bound {
                 .set_service_status(name, tonic_health::ServingStatus::NotServing)
                 .await;
         }
-        let routes = services
-            .routes
-            .clone()
-            .add_service(health_service)
-            .add_service(reflection(&services)?.build_v1()?)
-            .add_service(reflection(&services)?.build_v1alpha()?);
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let mut routes = services.routes.clone().add_service(health_service);
+        if settings.guard.reflection {
+            routes = routes
+                .add_service(reflection(&services)?.build_v1()?)
+                .add_service(reflection(&services)?.build_v1alpha()?);
+        }
+        let incoming = connection::incoming(self.listener, entrance.tls, &settings.guard);
         let server = Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+            .max_concurrent_streams(settings.guard.streams_per_connection)
             .layer(OtelGrpcLayer::default().filter(is_traced))
             .layer(RedLayer {
                 services: services.names.as_slice().into(),
             })
+            .layer(entrance.gate)
             .layer(CallLayer::new(settings, readiness))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async move { stop.cancelled().await });

@@ -1,13 +1,17 @@
 //! `--health`: the binary asks its own running service, so that an image needs no other tool for its health check.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::Endpoint;
+use tokio::sync::watch;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::config::ServerSettings;
+use crate::auth::{dial, pinned_config};
+use crate::config::Settings;
 
 /// Longest time of a probe.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -16,18 +20,18 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Any other status, or why there was no answer, for people.
-pub async fn probe(settings: &ServerSettings) -> Result<&'static str, String> {
-    let address = format!("http://{}:{}", reachable(&settings.host), settings.port);
+pub async fn probe(settings: &Settings) -> Result<&'static str, String> {
+    let server = &settings.server;
+    let address = format!("{}:{}", reachable(&server.host), server.port);
     let asked = async {
-        let channel = Endpoint::from_shared(address.clone())
-            .map_err(|error| format!("{address} is not an address: {error}"))?
-            .connect()
-            .await
-            .map_err(|_| format!("no service answers at {address}"))?;
+        let channel = channel(settings, &address)?;
         let reply = HealthClient::new(channel)
             .check(HealthCheckRequest { service: String::new() })
             .await
-            .map_err(|status| format!("{address} answers {:?}", status.code()))?;
+            .map_err(|status| match status.code() {
+                Code::Unavailable => format!("no service answers at {address}"),
+                code => format!("{address} answers {code:?}"),
+            })?;
         match reply.into_inner().status() {
             ServingStatus::Serving => Ok("SERVING"),
             other => Err(other.as_str_name().to_owned()),
@@ -36,6 +40,32 @@ pub async fn probe(settings: &ServerSettings) -> Result<&'static str, String> {
     tokio::time::timeout(TIMEOUT, asked)
         .await
         .map_err(|_| format!("{address} does not answer in time"))?
+}
+
+/// With TLS, the one server that is meant shows the very certificate of the settings. Where clients must have one too, it is the
+/// one for the other services, else the server's own.
+fn channel(settings: &Settings, address: &str) -> Result<Channel, String> {
+    let tls = &settings.server.guard.tls;
+    let (Some(cert_file), Some(key_file)) = (&tls.cert_file, &tls.key_file) else {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        return Ok(endpoint
+            .map_err(|error| format!("{address} is not an address: {error}"))?
+            .connect_lazy());
+    };
+    let read = |path: &String| std::fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"));
+    let server = read(cert_file)?;
+    let peers = &settings.peers.credentials.tls;
+    let (own_cert, own_key) = match (&peers.cert_file, &peers.key_file) {
+        (Some(cert), Some(key)) => (read(cert)?, read(key)?),
+        _ => (server.clone(), read(key_file)?),
+    };
+    let own = tls.client_ca_file.as_ref().map(|_| (&own_cert[..], &own_key[..]));
+    let config = pinned_config(&server, own)?;
+    let uri = format!("https://{address}")
+        .parse()
+        .map_err(|error| format!("{address} is not an address: {error}"))?;
+    let dialling = dial(&uri, |endpoint| endpoint, None, watch::channel(Arc::new(config)).1)?;
+    Ok(dialling.lazy())
 }
 
 /// The host under which a listener on this host can be reached from the same machine.

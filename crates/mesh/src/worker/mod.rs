@@ -8,6 +8,6 @@ pub mod manager;
 pub(crate) mod polls;
 mod registry;
 mod threads;
-mod transport;
+pub(crate) mod transport;
 
 pub use registry::{Home, QueueTuning, Registry, RegistryError};

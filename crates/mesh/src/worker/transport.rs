@@ -35,6 +35,13 @@ pub(crate) fn service(channel: Channel, polls: Polls, poll_timeout: Duration) ->
     }
 }
 
+/// All calls over `channel`, as they are.
+pub(crate) fn plain(channel: Channel) -> CallbackBasedGrpcService {
+    CallbackBasedGrpcService {
+        callback: std::sync::Arc::new(move |request| forward(channel.clone(), request, None).boxed()),
+    }
+}
+
 #[derive(Clone)]
 struct Forward {
     channel: Channel,
@@ -49,13 +56,13 @@ impl Forward {
             "RespondActivityTaskFailed" => {
                 // Also how a task is refused that no activity of ours handles: it never begins.
                 let body = RespondActivityTaskFailedRequest::decode(request.proto.clone());
-                let answer = self.forward(request, None).await;
+                let answer = forward(self.channel.clone(), request, None).await;
                 if let Ok(body) = body {
                     self.polls.begun(&body.task_token);
                 }
                 answer
             }
-            _ => self.forward(request, None).await,
+            _ => forward(self.channel.clone(), request, None).await,
         }
     }
 
@@ -72,7 +79,7 @@ impl Forward {
             return Ok(nothing());
         };
         // From here on nothing is awaited but the answer: the poll counts as open until the step in which the SDK gets it.
-        let answer = match self.forward(request, Some(self.poll_deadline)).await {
+        let answer = match forward(self.channel.clone(), request, Some(self.poll_deadline)).await {
             Ok(answer) => answer,
             Err(status) => {
                 if says_no(status.code()) {
@@ -90,33 +97,37 @@ impl Forward {
         out.answered();
         Ok(answer)
     }
+}
 
-    async fn forward(&self, request: GrpcRequest, deadline: Option<Duration>) -> Result<GrpcSuccessResponse, Status> {
-        let GrpcRequest {
-            service,
-            rpc,
-            headers,
-            proto,
-        } = request;
-        let path = PathAndQuery::from_maybe_shared(format!("/{service}/{rpc}"))
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let mut request = Request::new(proto);
-        *request.metadata_mut() = MetadataMap::from_headers(headers);
-        if let Some(deadline) = deadline {
-            request.set_timeout(deadline);
-        }
-        // Whoever asked checks the size of the answer.
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-        grpc.ready()
-            .await
-            .map_err(|error| Status::unavailable(error.to_string()))?;
-        let answer = grpc.unary(request, path, AsItIs).await?;
-        let (metadata, proto, _) = answer.into_parts();
-        Ok(GrpcSuccessResponse {
-            headers: metadata.into_headers(),
-            proto,
-        })
+async fn forward(
+    channel: Channel,
+    request: GrpcRequest,
+    deadline: Option<Duration>,
+) -> Result<GrpcSuccessResponse, Status> {
+    let GrpcRequest {
+        service,
+        rpc,
+        headers,
+        proto,
+    } = request;
+    let path = PathAndQuery::from_maybe_shared(format!("/{service}/{rpc}"))
+        .map_err(|error| Status::internal(error.to_string()))?;
+    let mut request = Request::new(proto);
+    *request.metadata_mut() = MetadataMap::from_headers(headers);
+    if let Some(deadline) = deadline {
+        request.set_timeout(deadline);
     }
+    // Whoever asked checks the size of the answer.
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
+    grpc.ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let answer = grpc.unary(request, path, AsItIs).await?;
+    let (metadata, proto, _) = answer.into_parts();
+    Ok(GrpcSuccessResponse {
+        headers: metadata.into_headers(),
+        proto,
+    })
 }
 
 /// Whether a failed poll was refused. All other failures leave open what the server had done by then.

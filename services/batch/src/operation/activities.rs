@@ -244,6 +244,8 @@ pub(crate) fn failure(error: &Error) -> ActivityError {
             Reason::TemporalUnsupported | Reason::MaxAffectedExceeded | Reason::WrongState
         ),
         Error::ResourceExhausted { .. }
+        | Error::Unauthenticated { .. }
+        | Error::PermissionDenied { .. }
         | Error::Unavailable { .. }
         | Error::DeadlineExceeded { .. }
         | Error::Aborted { .. }

@@ -4,7 +4,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use quell_mesh::{Mesh, NamespaceClient, PayloadStore, Shutdown, metrics::SWEEP_OPEN, signing::SigningKey};
+use quell_mesh::{Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown, metrics::SWEEP_OPEN, signing::SigningKey};
 use quell_sweep::{PassKind, QuiesceStatus, StartRange};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -42,6 +42,7 @@ pub struct CancelActivities {
     shutdown: Shutdown,
     work_address: String,
     batch_address: String,
+    peers: Outgoing,
     budget: Budget,
     signing_key: Option<SigningKey>,
     limits: Hub<Limits>,
@@ -59,6 +60,7 @@ impl CancelActivities {
             shutdown: mesh.shutdown.clone(),
             work_address: mesh.settings.peers.work_address.clone(),
             batch_address: mesh.settings.peers.batch_address.clone(),
+            peers: mesh.peers.clone(),
             budget,
             signing_key: mesh.settings.receipt.signing_key.clone(),
             limits: Hub::new(limits::PERIOD),
@@ -86,7 +88,7 @@ impl CancelActivities {
             let (answer, found) = match &input.workload_id {
                 Some(id) => {
                     let schedules = async { Ok(schedules::pause(&self.namespace().await?, cancellation_id, id).await) };
-                    let source = fence::quiesce(&self.work_address, id, &input.reason, input.ttl_ms);
+                    let source = fence::quiesce((&self.work_address, &self.peers), id, &input.reason, input.ttl_ms);
                     let (answer, found) = tokio::join!(source, schedules);
                     (answer, found.map_err(|error: ActivityError| error)?)
                 }
@@ -255,7 +257,10 @@ impl CancelActivities {
         ctx: ActivityContext,
         input: StopBatchInput,
     ) -> Result<StopBatchOutput, ActivityError> {
-        beating(&ctx, async { Ok(batch::stop(&self.batch_address, &input).await?) }).await
+        beating(&ctx, async {
+            Ok(batch::stop((&self.batch_address, &self.peers), &input).await?)
+        })
+        .await
     }
 
     /// Signs a receipt; nothing when there is no key.

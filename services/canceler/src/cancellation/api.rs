@@ -205,10 +205,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::StartCancellationRequest>,
     ) -> Result<Response<pb::StartCancellationResponse>, Status> {
-        let requested_by = request
-            .remote_addr()
-            .map(|address| address.to_string())
-            .unwrap_or_default();
+        let requested_by = quell_mesh::auth::caller(&request);
         Ok(Response::new(self.start(request.into_inner(), requested_by).await?))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quell_api::batch::v1::{
     GetBatchOperationRequest, StopBatchOperationRequest, batch_operation_service_client::BatchOperationServiceClient,
 };
-use quell_mesh::{Error, channel};
+use quell_mesh::{Error, Outgoing, channel};
 use quell_sweep::{BatchReport, BatchState};
 use tonic::{Code, Request};
 
@@ -15,8 +15,8 @@ use super::messages::StopBatchInput;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Stops an operation and tells how far it had come, or that there is none.
-pub(crate) async fn stop(address: &str, input: &StopBatchInput) -> Result<BatchReport, Error> {
-    let mut client = BatchOperationServiceClient::new(channel(address)?);
+pub(crate) async fn stop((address, shown): (&str, &Outgoing), input: &StopBatchInput) -> Result<BatchReport, Error> {
+    let mut client = BatchOperationServiceClient::new(channel(address, shown)?);
     let stopped = BatchReport {
         job_id: input.job_id.clone(),
         state: BatchState::Stopped,

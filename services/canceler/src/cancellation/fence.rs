@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quell_api::work::v1::{QuiesceRequest, QuiesceState, source_service_client::SourceServiceClient};
-use quell_mesh::{Error, channel};
+use quell_mesh::{Error, Outgoing, channel};
 use quell_sweep::{QuiesceStatus, Quiesced};
 use tonic::{Code, Request, Status};
 
@@ -58,8 +58,13 @@ impl Answer {
 
 /// Tells the work service to stop starting executions of a workload. It is asked to answer at once, not when the effect can be
 /// seen: every second of waiting is a second of growth.
-pub(crate) async fn quiesce(address: &str, workload_id: &str, reason: &str, ttl_ms: u64) -> Answer {
-    let channel = match channel(address) {
+pub(crate) async fn quiesce(
+    (address, shown): (&str, &Outgoing),
+    workload_id: &str,
+    reason: &str,
+    ttl_ms: u64,
+) -> Answer {
+    let channel = match channel(address, shown) {
         Ok(channel) => channel,
         Err(error) => {
             let detail = format!("the work service's address cannot be used: {error}");
@@ -163,7 +168,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let answer = quiesce(&format!("http://127.0.0.1:{port}"), "1", "test", 1_000).await;
+        let shown = Outgoing::open(&quell_mesh::config::CredentialSettings::default()).unwrap();
+        let answer = quiesce((&format!("http://127.0.0.1:{port}"), &shown), "1", "test", 1_000).await;
         assert_eq!(answer.status, QuiesceStatus::Unreachable);
     }
 }

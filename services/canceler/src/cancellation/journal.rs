@@ -180,6 +180,7 @@ mod tests {
         let settings = PayloadSettings {
             url: folder.path().display().to_string(),
             threshold_bytes: 1 << 20,
+            keys: None,
         };
         let store = PayloadStore::open(&settings).unwrap();
         let mut journal = Journal::new(store.clone(), "c".into(), ChunkName::default());

@@ -36,7 +36,7 @@ mod listing;
 mod messages;
 mod meter;
 mod namespace;
-mod page_token;
+pub(crate) mod page_token;
 mod preview;
 mod query;
 mod receipt;

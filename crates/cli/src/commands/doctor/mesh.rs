@@ -1,10 +1,10 @@
 //! The three services and the payload store they share.
 
 use super::Finding;
-use crate::dev::health;
+use crate::dev::{health_on, innermost};
 use bytes::Bytes;
 use quell_mesh::payload::OversizeCodec;
-use quell_mesh::{PayloadStore, Settings};
+use quell_mesh::{Outgoing, PayloadStore, Settings, grpc};
 use std::time::Duration;
 
 /// How long a service may take to answer.
@@ -21,9 +21,30 @@ pub(super) async fn services(settings: &Settings) -> Vec<Finding> {
         ("canceler", "QUELL_CANCELER_ADDRESS", &peers.canceler_address),
         ("batch", "QUELL_BATCH_ADDRESS", &peers.batch_address),
     ];
+    let shown = match Outgoing::open(&peers.credentials) {
+        Ok(shown) => shown,
+        Err(reason) => {
+            return vec![Finding::bad(
+                "credentials for the services",
+                reason,
+                "correct the file, or its variable",
+            )];
+        }
+    };
+    let shown = &shown;
     let checks = services.map(|(name, variable, address)| async move {
         let what = format!("{name} service");
-        let answer = tokio::time::timeout(PATIENCE, health(address, "")).await;
+        let asked = async {
+            let dialling = shown
+                .connect(address, grpc::configure)
+                .map_err(|reason| format!("{address}: {reason}"))?;
+            let channel = dialling
+                .now()
+                .await
+                .map_err(|error| format!("{address}: {}", innermost(&error)))?;
+            health_on(channel, address, "").await
+        };
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
         match answer.unwrap_or_else(|_| Err(format!("{address}: no answer within {} s", PATIENCE.as_secs()))) {
             Ok(()) => Finding::ok(what, format!("{address} is SERVING")),
             Err(reason) if reason.contains("NOT_SERVING") => Finding::bad(

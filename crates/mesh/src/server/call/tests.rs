@@ -14,6 +14,10 @@ fn settings(concurrency: usize) -> ServerSettings {
         concurrency_limit: concurrency,
         connect_wait: Duration::from_millis(50),
         shutdown_delay: Duration::from_millis(1),
+        ..crate::config::load(&crate::config::Sources::default(), 0)
+            .unwrap()
+            .settings
+            .server
     }
 }
 

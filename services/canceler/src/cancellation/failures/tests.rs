@@ -28,6 +28,7 @@ fn store(folder: &tempfile::TempDir) -> PayloadStore {
     PayloadStore::open(&PayloadSettings {
         url: folder.path().display().to_string(),
         threshold_bytes: 1 << 20,
+        keys: None,
     })
     .unwrap()
 }

@@ -1,0 +1,392 @@
+//! The layer around all services: nobody gets in where he does not belong, and nobody takes the place of all others.
+//!
+//! In this order: health is for everybody. Then the caller must be known; may not call more than he may; his message must
+//! arrive, whole and within limits, and be one; his role and his namespaces must allow the call. Everything that an operator may
+//! do, and every refusal, goes to the audit. What is refused before the caller is known is not read at all.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use http_body_util::{BodyExt as _, Full};
+use jiff::Timestamp;
+use opentelemetry::trace::TraceContextExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tonic::Status;
+use tonic::body::Body;
+use tonic_types::StatusExt as _;
+use tower::{Layer, Service};
+
+use super::access::{Access, Credentials, Grant, hash};
+use super::bucket::Bucket;
+use super::lease::{Ending, Leased};
+use super::methods::{Method, Methods};
+use super::{Caller, Principal, Role, message};
+use crate::audit::{AuditLog, Event};
+use crate::config::GuardSettings;
+use crate::error::{Error, Reason};
+use crate::server::ConnectionInfo;
+
+/// Prefix of the paths of health.
+const HEALTH: &str = "/grpc.health.";
+
+type Reply = http::Response<Body>;
+
+/// What decides.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) settings: GuardSettings,
+    /// Longest time in which a message must have arrived.
+    pub(crate) request_timeout: Duration,
+    /// Main namespace of this service.
+    pub(crate) namespace: String,
+    /// None where nobody has to say who he is.
+    pub(crate) access: Option<watch::Receiver<Arc<Access>>>,
+    pub(crate) methods: Methods,
+    pub(crate) audit: AuditLog,
+    pub(crate) usage: Usage,
+}
+
+/// What each principal uses.
+#[derive(Debug, Default)]
+pub(crate) struct Usage(Mutex<HashMap<Arc<str>, Share>>);
+
+/// Calls a second, and calls at once.
+type Share = (Bucket, Arc<Semaphore>);
+
+impl Usage {
+    /// A place for a call of this principal.
+    fn enter(&self, grant: &Grant, settings: &GuardSettings) -> Result<OwnedSemaphorePermit, Error> {
+        let limited = |message: String, retry_after| Error::ResourceExhausted {
+            reason: Reason::RateLimited,
+            message,
+            retry_after,
+        };
+        let rate = grant.calls_per_second.unwrap_or(settings.calls_per_second);
+        let now = Instant::now();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bucket, places) = all.entry(grant.principal.name.clone()).or_insert_with(|| {
+            let places = settings.calls_per_principal.min(Semaphore::MAX_PERMITS);
+            (Bucket::full(rate, now), Arc::new(Semaphore::new(places)))
+        });
+        bucket
+            .take(rate, now)
+            .map_err(|wait| limited(format!("more than {rate} calls a second"), Some(wait)))?;
+        places.clone().try_acquire_owned().map_err(|_| {
+            limited(
+                format!("more than {} calls at once", settings.calls_per_principal),
+                None,
+            )
+        })
+    }
+}
+
+/// A call on its way in.
+struct Attempt {
+    event: Event,
+    method: Option<Arc<Method>>,
+}
+
+impl Guard {
+    /// Who calls. None where nobody has to say.
+    fn identify(&self, headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Result<Option<Arc<Grant>>, Error> {
+        let Some(access) = &self.access else { return Ok(None) };
+        let credentials = credentials(headers, connection)?;
+        let access = access.borrow().clone();
+        access.identify(&credentials, Timestamp::now()).map(Some)
+    }
+
+    /// Lets a call through, or says why not. What becomes known of it on the way goes into the attempt.
+    async fn admit<S>(&self, mut inner: S, request: http::Request<Body>, attempt: &mut Attempt) -> Result<Reply, Error>
+    where
+        S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let (mut parts, body) = request.into_parts();
+        let connection = parts.extensions.get::<ConnectionInfo>().cloned();
+        let entered = connection.as_ref().map(ConnectionInfo::enter);
+        let grant = self.identify(&parts.headers, connection.as_ref())?;
+        let principal = grant
+            .as_ref()
+            .map_or_else(Principal::anonymous, |grant| grant.principal.clone());
+        attempt.event.principal = principal.name.to_string();
+        attempt.event.role = principal.role.to_string();
+        attempt.event.proof = principal.proof.to_string();
+        if let Some(connection) = &connection {
+            connection.proven();
+        }
+        let place = grant
+            .as_ref()
+            .map(|grant| self.usage.enter(grant, &self.settings))
+            .transpose()?;
+        let body = match attempt.method.as_deref() {
+            None => body,
+            Some(method) => {
+                let read = message::read(body, self.settings.max_message_bytes);
+                let read =
+                    tokio::time::timeout(self.request_timeout, read)
+                        .await
+                        .map_err(|_| Error::DeadlineExceeded {
+                            message: "the request did not arrive in time".to_owned(),
+                        })??;
+                if let Some(understood) = message::understand(&read, &method.input)? {
+                    attempt.event.about(message::facts(&understood));
+                }
+                Body::new(Full::new(read).map_err(|never| match never {}))
+            }
+        };
+        if let Some(grant) = &grant {
+            self.authorise(grant, attempt.method.as_deref())?;
+        }
+        parts.extensions.insert(Caller {
+            address: connection.as_ref().map(ConnectionInfo::address),
+            principal,
+        });
+        let ending = match (&grant, &attempt.method) {
+            // A unary call ends by its deadline.
+            (Some(_), Some(method)) if method.streams => self.ending(credentials(&parts.headers, connection.as_ref())?),
+            // Reflection.
+            (Some(_), None) => self.ending(credentials(&parts.headers, connection.as_ref())?),
+            _ => None,
+        };
+        match inner.call(http::Request::from_parts(parts, body)).await {
+            Ok(reply) => Ok(reply.map(|body| Body::new(Leased::new(body, ending, (entered, place))))),
+            Err(never) => match never {},
+        }
+    }
+
+    fn authorise(&self, grant: &Grant, method: Option<&Method>) -> Result<(), Error> {
+        let refused = |reason, message| Err(Error::PermissionDenied { reason, message });
+        let needs = method.map_or(Role::Viewer, |method| method.needs);
+        if grant.principal.role < needs {
+            return refused(
+                Reason::RoleInsufficient,
+                format!("the role is {}, and the call needs {needs}", grant.principal.role),
+            );
+        }
+        if !grant.covers(&self.namespace) {
+            return refused(
+                Reason::NamespaceNotAllowed,
+                format!("the credentials are not good for the namespace {:?}", self.namespace),
+            );
+        }
+        Ok(())
+    }
+
+    /// Comes when these credentials are not good any more.
+    fn ending(&self, credentials: Credentials) -> Option<Ending> {
+        let mut access = self.access.clone()?;
+        let namespace = self.namespace.clone();
+        Some(Box::pin(async move {
+            loop {
+                let now = access.borrow_and_update().clone();
+                let expires = match now.identify(&credentials, Timestamp::now()) {
+                    Ok(grant) if grant.covers(&namespace) => grant.expires,
+                    Ok(_) => {
+                        return Error::PermissionDenied {
+                            reason: Reason::NamespaceNotAllowed,
+                            message: "the credentials are not good for this namespace any more".to_owned(),
+                        };
+                    }
+                    Err(error) => return error,
+                };
+                let left = expires.map(|end| end.duration_since(Timestamp::now()));
+                // A timer reaches some years, no more; then it is looked at again.
+                let left = left.map(|left| Duration::try_from(left).unwrap_or(Duration::ZERO));
+                let left = left.unwrap_or(Duration::MAX).min(Duration::from_secs(86_400));
+                tokio::select! {
+                    changed = access.changed() => if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    },
+                    () = tokio::time::sleep(left) => {}
+                }
+            }
+        }))
+    }
+
+    async fn pass<S>(&self, mut inner: S, request: http::Request<Body>) -> Reply
+    where
+        S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let path = request.uri().path();
+        let connection = request.extensions().get::<ConnectionInfo>();
+        if path.starts_with(HEALTH) {
+            let entered = connection.map(ConnectionInfo::enter);
+            return match inner.call(request).await {
+                Ok(reply) => reply.map(|body| Body::new(Leased::new(body, None, entered))),
+                Err(never) => match never {},
+            };
+        }
+        let method = self.methods.get(path);
+        let mut event = self.audit.event(
+            // A path that is no rpc of ours is whatever somebody sent.
+            method.as_ref().map_or_else(
+                || path.chars().filter(char::is_ascii_graphic).take(100).collect(),
+                |method| method.name.clone(),
+            ),
+        );
+        event.address = connection.map_or_else(String::new, |connection| connection.address().to_string());
+        event.trace_id = trace_id();
+        let mut attempt = Attempt {
+            event,
+            method: method.clone(),
+        };
+        match self.admit(inner, request, &mut attempt).await {
+            Ok(reply) => match method {
+                Some(method) if method.needs == Role::Operator => self.done(reply, attempt.event, &method).await,
+                _ => reply,
+            },
+            Err(error) => {
+                let status = Status::from(error);
+                attempt.event.refused(&status);
+                self.audit.refused(attempt.event);
+                status.into_http()
+            }
+        }
+    }
+
+    /// Writes what became of a call that changes something. Its answer is waited for, since only it names what was started.
+    async fn done(&self, reply: Reply, mut event: Event, method: &Method) -> Reply {
+        if let Some(status) = Status::from_header_map(reply.headers()) {
+            event.refused(&status);
+            self.audit.record(event);
+            return reply;
+        }
+        if method.streams {
+            self.audit.record(event);
+            return reply;
+        }
+        let (parts, body) = reply.into_parts();
+        match body.collect().await {
+            Ok(whole) => {
+                if let Some(status) = whole.trailers().and_then(Status::from_header_map)
+                    && status.code() != tonic::Code::Ok
+                {
+                    event.refused(&status);
+                }
+                let trailers = whole.trailers().cloned();
+                let bytes = whole.to_bytes();
+                if let Ok(Some(answer)) = message::understand(&bytes, &method.output) {
+                    event.answered(message::facts(&answer));
+                }
+                self.audit.record(event);
+                let body = Full::new(bytes).map_err(|never| match never {});
+                let body = body.with_trailers(async move { trailers.map(Ok) });
+                http::Response::from_parts(parts, Body::new(body))
+            }
+            Err(status) => {
+                event.refused(&status);
+                self.audit.record(event);
+                status.into_http()
+            }
+        }
+    }
+}
+
+fn credentials(headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Result<Credentials, Error> {
+    let mut given = headers.get_all(http::header::AUTHORIZATION).iter();
+    let invalid = |message: &str| Error::Unauthenticated {
+        reason: Reason::CredentialsInvalid,
+        message: message.to_owned(),
+    };
+    let token = match (given.next(), given.next()) {
+        (None, _) => None,
+        (Some(value), None) => {
+            let bytes = value.as_bytes();
+            let bearer = bytes
+                .split_at_checked("Bearer ".len())
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+            let (_, token) = bearer.ok_or_else(|| invalid("authorization must be `Bearer <token>`"))?;
+            Some(hash(token.trim_ascii()))
+        }
+        (Some(_), Some(_)) => return Err(invalid("authorization is there more than once")),
+    };
+    Ok(Credentials {
+        token,
+        names: connection.map_or_else(|| Arc::new([]) as Arc<[String]>, ConnectionInfo::names),
+    })
+}
+
+fn trace_id() -> String {
+    let context = opentelemetry::Context::current();
+    let span = context.span().span_context().clone();
+    if span.is_valid() {
+        span.trace_id().to_string()
+    } else {
+        String::new()
+    }
+}
+
+impl Event {
+    /// Takes over what a status says.
+    fn refused(&mut self, status: &Status) {
+        self.outcome = format!("{:?}", status.code());
+        let details = status.get_error_details();
+        self.refusal = details
+            .error_info()
+            .map_or_else(|| status.message().to_owned(), |info| info.reason.clone());
+    }
+
+    fn about(&mut self, facts: message::Facts) {
+        self.request_id = facts.request_id;
+        self.reason = facts.reason;
+        self.validate_only = facts.validate_only;
+        self.what = facts.what;
+    }
+
+    /// What the answer adds: the ids that were chosen here.
+    fn answered(&mut self, facts: message::Facts) {
+        for (name, value) in facts.what {
+            self.what.entry(name).or_insert(value);
+        }
+    }
+}
+
+/// Makes the layer.
+#[derive(Debug, Clone)]
+pub(crate) struct GateLayer(pub(crate) Arc<Guard>);
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+    fn layer(&self, inner: S) -> Self::Service {
+        Gate {
+            inner,
+            guard: self.0.clone(),
+        }
+    }
+}
+
+/// The services behind their guard.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate<S> {
+    inner: S,
+    guard: Arc<Guard>,
+}
+
+impl<S> Service<http::Request<Body>> for Gate<S>
+where
+    S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // The clone was not polled ready; the instance that was must take the call.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let guard = self.guard.clone();
+        Box::pin(async move { Ok(guard.pass(inner, request).await) })
+    }
+}

@@ -1,0 +1,197 @@
+//! The one message of a request: read whole and within limits before anything else looks at it, and understood as far as the
+//! audit needs. No rpc of ours takes a stream.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage as _, Value};
+use tonic::body::Body;
+
+use crate::error::{Error, Reason};
+
+/// Bytes before a message: a flag and its length.
+const PREFIX: usize = 5;
+/// Longest text that the audit keeps of a field.
+const KEPT: usize = 300;
+/// Fields that the audit keeps of a message, nested ones included.
+const FIELDS: usize = 30;
+/// What tells which thing a request is about, besides everything that ends with `_id`. Nothing else is kept: what an order is
+/// paid with is nobody's business here.
+const TELLING: [&str; 8] = [
+    "query",
+    "mode",
+    "engine",
+    "action",
+    "max_affected",
+    "matched",
+    "ttl",
+    "job_id",
+];
+
+/// What the audit wants to know of a request or of its answer.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) request_id: String,
+    pub(super) reason: String,
+    pub(super) validate_only: bool,
+    pub(super) what: BTreeMap<String, String>,
+}
+
+/// Reads the message with its prefix, up to `limit` bytes.
+pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Error> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::Cancelled {
+            message: "the request did not arrive whole".to_owned(),
+        })?;
+        if let Ok(data) = frame.into_data() {
+            read.extend_from_slice(&data);
+        }
+        let announced = read.get(1..PREFIX).map_or(0, |mut length| length.get_u32());
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        if announced > limit || read.len() > limit.saturating_add(PREFIX) {
+            return Err(Error::ResourceExhausted {
+                reason: Reason::MessageTooLarge,
+                message: format!("the request message is larger than {limit} bytes"),
+                retry_after: None,
+            });
+        }
+    }
+    Ok(read.freeze())
+}
+
+/// Understands what was read. None for a compressed message, which the service itself refuses.
+pub(super) fn understand(read: &Bytes, descriptor: &MessageDescriptor) -> Result<Option<DynamicMessage>, Error> {
+    let broken = |what: &str| {
+        Err(Error::invalid(
+            "",
+            format!(
+                "the request is not one message of type {}: {what}",
+                descriptor.full_name()
+            ),
+        ))
+    };
+    let Some((prefix, message)) = read.split_at_checked(PREFIX) else {
+        return broken("there is none");
+    };
+    let (flag, mut length) = (prefix[0], &prefix[1..]);
+    if usize::try_from(length.get_u32()).unwrap_or(usize::MAX) != message.len() {
+        return broken("its length is another than announced");
+    }
+    match flag {
+        0 => {}
+        1 => return Ok(None),
+        _ => return broken("its first byte is no flag"),
+    }
+    match DynamicMessage::decode(descriptor.clone(), message) {
+        Ok(message) => Ok(Some(message)),
+        Err(_) => broken("it cannot be decoded"),
+    }
+}
+
+/// What is worth keeping of a message.
+pub(super) fn facts(message: &DynamicMessage) -> Facts {
+    let mut facts = Facts::default();
+    gather(message, &mut facts, 0);
+    facts
+}
+
+fn gather(message: &DynamicMessage, facts: &mut Facts, depth: usize) {
+    for (field, value) in message.fields() {
+        let name = field.name();
+        match (name, value) {
+            ("request_id", Value::String(text)) => facts.request_id = cut(text),
+            ("reason", Value::String(text)) => facts.reason = cut(text),
+            ("validate_only", Value::Bool(only)) => facts.validate_only = *only,
+            (_, Value::Message(nested)) if depth < 3 && nested.descriptor().package_name().starts_with("quell") => {
+                gather(nested, facts, depth + 1);
+            }
+            _ => {
+                if (name.ends_with("_id") || TELLING.contains(&name))
+                    && facts.what.len() < FIELDS
+                    && let Some(text) = plain(value, &field)
+                {
+                    facts.what.insert(name.to_owned(), text);
+                }
+            }
+        }
+    }
+}
+
+fn plain(value: &Value, field: &prost_reflect::FieldDescriptor) -> Option<String> {
+    Some(match value {
+        Value::String(text) => cut(text),
+        Value::U32(n) => n.to_string(),
+        Value::U64(n) => n.to_string(),
+        Value::I32(n) => n.to_string(),
+        Value::I64(n) => n.to_string(),
+        Value::EnumNumber(number) => {
+            let kind = field.kind();
+            let name = kind.as_enum().and_then(|kind| kind.get_value(*number));
+            name.map_or_else(|| number.to_string(), |name| name.name().to_owned())
+        }
+        _ => return None,
+    })
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(KEPT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    /// A message that every build has: a violation of a bad request, of `google.rpc`.
+    fn descriptor() -> MessageDescriptor {
+        let pool = prost_reflect::DescriptorPool::decode(tonic_types::pb::FILE_DESCRIPTOR_SET).unwrap();
+        pool.get_message_by_name("google.rpc.ErrorInfo").unwrap()
+    }
+
+    fn framed(flag: u8, announced: usize, message: &[u8]) -> Bytes {
+        let mut frame = vec![flag];
+        frame.extend_from_slice(&u32::try_from(announced).unwrap().to_be_bytes());
+        frame.extend_from_slice(message);
+        frame.into()
+    }
+
+    #[tokio::test]
+    async fn too_large_is_known_from_the_prefix_or_from_the_bytes() {
+        for frame in [framed(0, 2_000, b"x"), framed(0, 1, &[0; 1_100])] {
+            let error = read(Body::new(http_body_util::Full::new(frame)), 1_000)
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (error.code(), error.reason()),
+                (Code::ResourceExhausted, Reason::MessageTooLarge)
+            );
+        }
+        let fits = framed(0, 1_000, &[0; 1_000]);
+        let whole = read(Body::new(http_body_util::Full::new(fits.clone())), 1_000)
+            .await
+            .unwrap();
+        assert_eq!(whole, fits);
+    }
+
+    #[test]
+    fn what_is_not_one_message_is_a_bad_argument() {
+        let descriptor = descriptor();
+        // Field 1 with a length beyond the end; a text that is not UTF-8.
+        let cases: [Bytes; 6] = [
+            Bytes::new(),
+            Bytes::from_static(b"\0\0"),
+            framed(0, 3, b"ab"),
+            framed(9, 0, b""),
+            framed(0, 2, &[0x0a, 0x7f]),
+            framed(0, 3, &[0x0a, 0x01, 0xff]),
+        ];
+        for case in cases {
+            let error = understand(&case, &descriptor).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidArgument, "{case:?}");
+        }
+        assert!(understand(&framed(0, 0, b""), &descriptor).unwrap().is_some());
+        assert!(understand(&framed(1, 0, b""), &descriptor).unwrap().is_none());
+    }
+}
