@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_was_left_is_counted_and_named() {
-        let reason = NotRestoredReason::NoCompletedTask.into();
+        let reason = NotRestoredReason::NoWorkflowTask.into();
         let restoration = Restoration {
             cancellation_id: "c".into(),
             verdict: RestorationVerdict::Partial.into(),
@@ -127,11 +127,11 @@ mod tests {
             ..Restoration::default()
         };
         let lines = restoration_lines(&restoration).join("\n");
-        for part in ["c: PARTIAL", "7 in 2 levels", "3 NO_COMPLETED_TASK", ": why"] {
+        for part in ["c: PARTIAL", "7 in 2 levels", "3 NO_WORKFLOW_TASK", ": why"] {
             assert!(lines.contains(part), "{part} is missing in {lines}");
         }
         let json = restoration_json(&restoration);
-        assert_eq!(json["report"]["not_restored"]["NO_COMPLETED_TASK"], 3);
+        assert_eq!(json["report"]["not_restored"]["NO_WORKFLOW_TASK"], 3);
         assert_eq!((&json["verdict"], &json["restored"]), (&json!("PARTIAL"), &json!(7)));
     }
 }

@@ -57,7 +57,8 @@ pub(super) struct Child {
 pub(super) struct Ending {
     /// Why it was terminated; `None` when it was not.
     pub(super) terminated: Option<String>,
-    /// The last completed workflow task, and before any request to cancel that came with the cancellation.
+    /// The last completed workflow task before any request to cancel that came with the cancellation; where there is none, the end of
+    /// the last scheduled one. `None` when it had no task at all.
     pub(super) event_id: Option<i64>,
 }
 
@@ -137,7 +138,7 @@ impl Namespace {
             let answer = persist(page).await?.into_inner();
             let events = answer.history.unwrap_or_default().events;
             if reader.read(&events) || answer.next_page_token.is_empty() {
-                return Ok(reader.ending);
+                return Ok(reader.finish());
             }
             token = answer.next_page_token;
         }
@@ -209,6 +210,8 @@ struct EndingReader {
     since_ms: u64,
     first: bool,
     ending: Ending,
+    /// Where it can go back to without a completed task.
+    scheduled: Option<i64>,
 }
 
 impl EndingReader {
@@ -217,26 +220,27 @@ impl EndingReader {
             since_ms,
             first: true,
             ending: Ending::default(),
+            scheduled: None,
         }
     }
 
     /// Takes in events, the newest first; tells whether that is enough.
     fn read(&mut self, events: &[HistoryEvent]) -> bool {
         for event in events {
-            if std::mem::take(&mut self.first) {
-                match &event.attributes {
-                    Some(Attributes::WorkflowExecutionTerminatedEventAttributes(terminated)) => {
-                        self.ending.terminated = Some(terminated.reason.clone());
-                    }
-                    // Nothing that is not terminated is restored.
-                    _ => return true,
-                }
+            if std::mem::take(&mut self.first)
+                && let Some(Attributes::WorkflowExecutionTerminatedEventAttributes(terminated)) = &event.attributes
+            {
+                self.ending.terminated = Some(terminated.reason.clone());
             }
             let at_ms = event.event_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
             match &event.attributes {
                 // A request to cancel that the execution has heard is undone with it.
                 Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(_)) if at_ms >= self.since_ms => {
                     self.ending.event_id = None;
+                    self.scheduled = None;
+                }
+                Some(Attributes::WorkflowTaskScheduledEventAttributes(_)) => {
+                    self.scheduled = self.scheduled.or(Some(event.event_id + 1));
                 }
                 Some(Attributes::WorkflowTaskCompletedEventAttributes(_)) if self.ending.event_id.is_none() => {
                     self.ending.event_id = Some(event.event_id);
@@ -249,6 +253,13 @@ impl EndingReader {
         }
         false
     }
+
+    fn finish(self) -> Ending {
+        Ending {
+            event_id: self.ending.event_id.or(self.scheduled),
+            ..self.ending
+        }
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +268,7 @@ mod tests {
     use temporalio_common::protos::temporal::api::history::v1::{
         WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionStartedEventAttributes,
         WorkflowExecutionTerminatedEventAttributes, WorkflowTaskCompletedEventAttributes,
+        WorkflowTaskScheduledEventAttributes,
     };
 
     fn event(event_id: i64, seconds: u64, attributes: Attributes) -> HistoryEvent {
@@ -279,6 +291,10 @@ mod tests {
         Attributes::WorkflowTaskCompletedEventAttributes(WorkflowTaskCompletedEventAttributes::default())
     }
 
+    fn scheduled() -> Attributes {
+        Attributes::WorkflowTaskScheduledEventAttributes(WorkflowTaskScheduledEventAttributes::default())
+    }
+
     fn cancel() -> Attributes {
         Attributes::WorkflowExecutionCancelRequestedEventAttributes(
             WorkflowExecutionCancelRequestedEventAttributes::default(),
@@ -296,7 +312,7 @@ mod tests {
                 break;
             }
         }
-        reader.ending
+        reader.finish()
     }
 
     #[test]
@@ -308,8 +324,18 @@ mod tests {
         assert_eq!((ending.terminated.as_deref(), ending.event_id), (Some("why"), Some(8)));
         let none = read(&[&[event(3, 110, terminated()), event(1, 50, started())]]);
         assert_eq!((none.terminated.is_some(), none.event_id), (true, None));
-        let ended_itself = read(&[&[event(4, 110, task()), event(1, 50, started())]]);
-        assert_eq!(ended_itself, Ending::default());
+        let never_completed = read(&[&[
+            event(3, 110, terminated()),
+            event(2, 50, scheduled()),
+            event(1, 50, started()),
+        ]]);
+        assert_eq!(never_completed.event_id, Some(3), "to its first task");
+        let ended_itself = read(&[&[
+            event(5, 110, started()),
+            event(4, 110, task()),
+            event(2, 50, scheduled()),
+        ]]);
+        assert_eq!((ended_itself.terminated, ended_itself.event_id), (None, Some(4)));
     }
 
     #[test]

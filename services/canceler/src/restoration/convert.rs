@@ -27,7 +27,7 @@ fn why(why: Why) -> pb::NotRestoredReason {
     match why {
         Why::AlreadyRestored => pb::NotRestoredReason::AlreadyRestored,
         Why::StartedAnew => pb::NotRestoredReason::StartedAnew,
-        Why::NoCompletedTask => pb::NotRestoredReason::NoCompletedTask,
+        Why::NoWorkflowTask => pb::NotRestoredReason::NoWorkflowTask,
         Why::NotTerminated => pb::NotRestoredReason::NotTerminated,
         Why::TerminatedByOthers => pb::NotRestoredReason::TerminatedByOthers,
         Why::Gone => pb::NotRestoredReason::Gone,

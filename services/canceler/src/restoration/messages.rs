@@ -66,8 +66,8 @@ pub enum Why {
     AlreadyRestored,
     /// Something else was started under its workflow id.
     StartedAnew,
-    /// Nothing to go back to.
-    NoCompletedTask,
+    /// It never had a workflow task: nothing to go back to.
+    NoWorkflowTask,
     /// It ended in another way.
     NotTerminated,
     /// Somebody else terminated it.
@@ -317,14 +317,14 @@ mod tests {
                 ..Named::default()
             };
             left.note(Why::AlreadyRestored, named);
-            left.note(Why::NoCompletedTask, named);
+            left.note(Why::NoWorkflowTask, named);
         }
         let mut sum = left.clone();
         sum.add(left);
         assert_eq!(sum.total(), 600);
-        assert_eq!(sum.counts[&Why::NoCompletedTask], 300);
+        assert_eq!(sum.counts[&Why::NoWorkflowTask], 300);
         assert_eq!(sum.named.len(), NAMED);
-        assert!(sum.named.iter().all(|named| named.why == Some(Why::NoCompletedTask)));
+        assert!(sum.named.iter().all(|named| named.why == Some(Why::NoWorkflowTask)));
         let written = serde_json::to_string(&sum).unwrap();
         assert_eq!(serde_json::from_str::<Left>(&written).unwrap(), sum);
     }

@@ -5,7 +5,7 @@
 //! of the same id by somebody else would be ended. Repeating is harmless: what was reset is described as such, and the request id, made
 //! of the cancellation's and the run's, makes no second one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use quell_mesh::{Error, PayloadStore, Reason};
@@ -93,7 +93,7 @@ pub(super) async fn run(
     let mut calls = FuturesUnordered::new();
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next = progress.output.done as usize;
+    let mut next = usize::try_from(progress.output.done).unwrap_or(usize::MAX);
     let mut ends = false;
     loop {
         while !ends && calls.len() < concurrency {
@@ -142,7 +142,7 @@ pub(super) async fn run(
 struct Progress {
     output: ResetOutput,
     /// Outcomes after a gap.
-    ahead: std::collections::BTreeMap<usize, (Outcome, Named)>,
+    ahead: BTreeMap<u64, (Outcome, Named)>,
     lost_parents: HashSet<String>,
 }
 
@@ -151,7 +151,7 @@ impl Progress {
         let lost = input.lost_parents.iter().chain(&output.lost_parents);
         Self {
             lost_parents: lost.cloned().collect(),
-            ahead: std::collections::BTreeMap::new(),
+            ahead: BTreeMap::new(),
             output,
         }
     }
@@ -172,8 +172,8 @@ impl Progress {
         if matches!(outcome, Outcome::Left(..)) {
             self.lost_parents.insert(item.workflow_id.clone());
         }
-        self.ahead.insert(at, (outcome, named));
-        while let Some((outcome, named)) = self.ahead.remove(&(self.output.done as usize)) {
+        self.ahead.insert(at as u64, (outcome, named));
+        while let Some((outcome, named)) = self.ahead.remove(&self.output.done) {
             self.output.done += 1;
             match outcome {
                 Outcome::Restored => self.output.restored += 1,

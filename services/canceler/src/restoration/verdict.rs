@@ -94,6 +94,9 @@ pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Sp
         // What is open, or another run, was reset first and has continued as new since.
         Origin::Journal if open || current.run_id != seed.run_id => Look::left(Why::AlreadyRestored),
         Origin::Cascade if open => Look::Unsettled,
+        // It ended by itself while its parent was down: that never heard of it, and would wait for it for ever.
+        Origin::Cascade if current.close_ms >= span.since_ms => Look::Candidate,
+        Origin::Waited if !open && (span.since_ms..=span.end_ms).contains(&current.close_ms) => Look::Candidate,
         Origin::Journal | Origin::Cascade => Look::Left(Why::NotTerminated, ended(current.status)),
         Origin::Waited | Origin::Index => Look::Stranger,
     }
@@ -102,7 +105,13 @@ pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Sp
 /// By the end of its history.
 pub(super) fn by_history(seed: &Seed, ending: &Ending, span: &Span) -> Look {
     let Some(reason) = &ending.terminated else {
-        return Look::left(Why::NotTerminated);
+        return match (seed.origin, ending.event_id) {
+            // Its last task is done once more, and its parent hears of its end.
+            (Origin::Cascade | Origin::Waited, Some(event_id)) => Look::Reset(event_id),
+            (Origin::Cascade | Origin::Waited, None) => Look::left(Why::NoWorkflowTask),
+            (Origin::Journal, _) => Look::left(Why::NotTerminated),
+            (Origin::Index, _) => Look::Stranger,
+        };
     };
     let ours = reason.contains(&span.reason);
     let cascade = reason == BY_PARENT;
@@ -114,7 +123,7 @@ pub(super) fn by_history(seed: &Seed, ending: &Ending, span: &Span) -> Look {
         (false, Origin::Index, _) => Look::Stranger,
         (false, ..) => Look::left(Why::TerminatedByOthers),
         (true, _, Some(event_id)) => Look::Reset(event_id),
-        (true, _, None) => Look::left(Why::NoCompletedTask),
+        (true, _, None) => Look::left(Why::NoWorkflowTask),
     }
 }
 
@@ -206,7 +215,21 @@ mod tests {
             ..terminated()
         };
         assert_eq!(left(&look(Origin::Journal, &completed)), Some(Why::NotTerminated));
-        assert_eq!(look(Origin::Waited, &completed), Look::Stranger);
+        assert_eq!(
+            look(Origin::Cascade, &completed),
+            Look::Candidate,
+            "its parent waits for it in vain"
+        );
+        assert_eq!(look(Origin::Waited, &completed), Look::Candidate);
+        let completed_later = Described {
+            close_ms: 9_001,
+            ..completed
+        };
+        assert_eq!(
+            look(Origin::Waited, &completed_later),
+            Look::Stranger,
+            "its parent hears of it"
+        );
         let running = Described {
             status: Status::Running,
             close_ms: 0,
@@ -245,9 +268,18 @@ mod tests {
         );
         assert_eq!(look(Origin::Index, "mine", Some(7)), Look::Stranger);
         assert_eq!(look(Origin::Index, BY_PARENT, Some(7)), Look::Stranger);
+        let by_itself = |origin| {
+            let ending = Ending {
+                terminated: None,
+                event_id: Some(7),
+            };
+            by_history(&seed(origin), &ending, &span())
+        };
+        assert_eq!(by_itself(Origin::Cascade), Look::Reset(7));
+        assert_eq!(left(&by_itself(Origin::Journal)), Some(Why::NotTerminated));
         assert_eq!(
             left(&look(Origin::Journal, "too many", None)),
-            Some(Why::NoCompletedTask)
+            Some(Why::NoWorkflowTask)
         );
     }
 }
