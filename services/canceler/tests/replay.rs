@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use quell_canceler::cancellation::BulkCancelWorkflow;
+use quell_canceler::{cancellation::BulkCancelWorkflow, restoration::RestoreWorkflow};
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
@@ -19,6 +19,8 @@ async fn recorded_histories_replay() {
     assert!(files.len() >= 7, "histories are missing");
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<BulkCancelWorkflow>()
+        .unwrap()
+        .register_workflow::<RestoreWorkflow>()
         .unwrap()
         .build();
     let replayer = WorkflowReplayer::new(options).unwrap();

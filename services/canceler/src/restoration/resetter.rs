@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use quell_mesh::{Error, PayloadStore, Reason};
+use quell_sweep::CallErrorKind;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{MissedTickBehavior, interval};
+use tonic::Status;
 use uuid::Uuid;
 
 use super::{
@@ -18,7 +20,11 @@ use super::{
     messages::{Beat, Named, PlanChunk, ResetInput, ResetOutput, Why},
     plan::Item,
 };
-use crate::cancellation::{activities::BEAT, namespace::Namespace, status::call_error};
+use crate::cancellation::{
+    activities::BEAT,
+    namespace::Namespace,
+    status::{activity_error, call_error},
+};
 use quell_mesh::Shutdown;
 use temporalio_common::error::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -26,10 +32,15 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 /// Namespace of our request ids: made once, at random.
 const REQUESTS: Uuid = Uuid::from_u128(0x6f1d_9a52_0c1b_4f0e_9d43_7a55_2be1_c7d4);
 
+/// Attempts of an activity that wait for the server, a minute or so each; after those what fails in passing counts as refused.
+const PATIENT_ATTEMPTS: u32 = 20;
+
 /// What became of one.
 enum Outcome {
     Restored,
     Left(Why, String),
+    /// Nothing by now: the server cannot be reached, or is overloaded, for longer than a call is tried again.
+    Later(Status),
 }
 
 /// Reads a part of the plan.
@@ -52,13 +63,20 @@ pub(super) async fn read(payloads: &PayloadStore, chunk: &PlanChunk) -> Result<V
 }
 
 /// Resets one execution.
-async fn reset(main: &Namespace, input: &ResetInput, item: &Item) -> Outcome {
-    let refused = |status: &tonic::Status| Outcome::Left(Why::Refused, call_error(status).reason);
+async fn reset(main: &Namespace, input: &ResetInput, item: &Item, last_try: bool) -> Outcome {
+    let refused = |status: Status| {
+        let error = call_error(&status);
+        if error.kind == CallErrorKind::Permanent || last_try {
+            Outcome::Left(Why::Refused, error.reason)
+        } else {
+            Outcome::Later(status)
+        }
+    };
     let left = |why| Outcome::Left(why, String::new());
     let current = match main.current(&item.workflow_id).await {
         Ok(Some(current)) => current,
         Ok(None) => return left(Why::Gone),
-        Err(status) => return refused(&status),
+        Err(status) => return refused(status),
     };
     if current.first_run_id != item.first_run_id {
         return left(Why::StartedAnew);
@@ -74,7 +92,7 @@ async fn reset(main: &Namespace, input: &ResetInput, item: &Item) -> Outcome {
     match reset.await {
         Ok(()) => Outcome::Restored,
         Err(status) if is_gone(&status) => left(Why::Gone),
-        Err(status) => refused(&status),
+        Err(status) => refused(status),
     }
 }
 
@@ -95,6 +113,9 @@ pub(super) async fn run(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next = usize::try_from(progress.output.done).unwrap_or(usize::MAX);
     let mut ends = false;
+    let mut later = None;
+    // One that fails for ever must not hold up all others for ever.
+    let last_try = ctx.info().attempt >= PATIENT_ATTEMPTS;
     loop {
         while !ends && calls.len() < concurrency {
             let Some(item) = items.get(next) else { break };
@@ -109,32 +130,37 @@ pub(super) async fn run(
                 progress.note(at, item, Outcome::Left(Why::ParentNotRestored, String::new()));
                 continue;
             }
-            calls.push(async move { (at, reset(main, input, item).await) }.boxed());
+            calls.push(async move { (at, reset(main, input, item, last_try).await) }.boxed());
         }
         if calls.is_empty() && (ends || next >= items.len()) {
             break;
         }
         tokio::select! {
             biased;
-            Some((at, outcome)) = calls.next() => {
-                if let Some(item) = items.get(at) {
-                    progress.note(at, item, outcome);
+            Some((at, outcome)) = calls.next() => match (outcome, items.get(at)) {
+                (Outcome::Later(status), _) => {
+                    ends = true;
+                    later = Some(status);
                 }
-            }
+                (outcome, Some(item)) => progress.note(at, item, outcome),
+                (_, None) => {}
+            },
             _ = tick.tick() => ctx.record_heartbeat(progress.beat()).await?,
             // What is in flight is waited for: what was reset has to be counted.
             () = ctx.cancelled(), if !ends => ends = true,
             () = shutdown.requested(), if !ends => ends = true,
         }
     }
+    if let Some(status) = later.filter(|_| !ctx.is_cancelled()) {
+        ctx.record_heartbeat(progress.beat()).await?;
+        return Err(activity_error("resetting an execution", &status));
+    }
     if ends && !ctx.is_cancelled() && next < items.len() {
         ctx.record_heartbeat(progress.beat()).await?;
         let failure = ApplicationFailure::new(anyhow::anyhow!("handed over: this worker shuts down"));
         return Err(ActivityError::application(failure));
     }
-    for (at, item) in items.iter().enumerate().skip(next) {
-        progress.note(at, item, Outcome::Left(Why::NotTried, String::new()));
-    }
+    progress.give_up(items);
     Ok(progress.output)
 }
 
@@ -181,6 +207,18 @@ impl Progress {
                     self.output.lost_parents.push(named.workflow_id.clone());
                     self.output.left.note(why, || Named { detail, ..named });
                 }
+                // Never noted: it has no outcome.
+                Outcome::Later(_) => {}
+            }
+        }
+    }
+
+    /// Counts as not tried all that has no outcome.
+    fn give_up(&mut self, items: &[Item]) {
+        let from = usize::try_from(self.output.done).unwrap_or(usize::MAX);
+        for (at, item) in items.iter().enumerate().skip(from) {
+            if !self.ahead.contains_key(&(at as u64)) && self.output.done <= at as u64 {
+                self.note(at, item, Outcome::Left(Why::NotTried, String::new()));
             }
         }
     }
@@ -222,6 +260,13 @@ mod tests {
             (3, 2, 1)
         );
         assert_eq!(checkpoint.left.named[0].detail, "no");
+        // Given up: what has an outcome keeps it.
+        let mut given_up = Progress::new(checkpoint.clone(), &ResetInput::default());
+        given_up.give_up(&items);
+        assert_eq!(
+            (given_up.output.done, given_up.output.left.counts[&Why::NotTried]),
+            (4, 1)
+        );
         // The next attempt knows it, too.
         let next = Progress::new(checkpoint, &ResetInput::default());
         assert!(next.parent_is_lost(&items[3]));
