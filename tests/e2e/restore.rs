@@ -119,7 +119,7 @@ async fn a_tree_of_a_thousand_runs_on_although_the_canceler_is_killed_while_it_r
     assert_eq!(mesh.running(&id).await, 0);
 
     let request = RestoreCancellationRequest {
-        concurrency: 2,
+        concurrency: 4,
         ..of(&receipt.cancellation_id)
     };
     let answer = client.restore_cancellation(request.clone()).await.unwrap().into_inner();
