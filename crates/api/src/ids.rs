@@ -13,6 +13,11 @@ pub fn cancellation_workflow(cancellation_id: &str) -> String {
     format!("quell/cancellation/{cancellation_id}")
 }
 
+/// Workflow id of a cancellation's restoration, in the canceler namespace.
+pub fn restoration_workflow(cancellation_id: &str) -> String {
+    format!("quell/restore/{cancellation_id}")
+}
+
 /// Workflow id of a workload's gate, in the main namespace.
 pub fn gate_workflow(workload_id: &str) -> String {
     format!("quell/gate/{workload_id}")
@@ -41,6 +46,7 @@ mod tests {
     fn all_of_ours_are_recognised_and_nothing_else() {
         for id in [
             cancellation_workflow("a"),
+            restoration_workflow("a"),
             gate_workflow("1"),
             canary_workflow("a", 0),
             batch_operation_workflow("a"),

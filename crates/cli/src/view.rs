@@ -3,8 +3,10 @@
 //! JSON keeps the field names of the protos; times are RFC 3339, durations seconds, enums their names without prefix.
 
 mod preview;
+mod restoration;
 
 pub use preview::{preview_json, preview_lines};
+pub use restoration::{restoration_json, restoration_lines, restoration_phase};
 
 use crate::ui::human_duration;
 use quell_api::canceler::v1::{

@@ -1,11 +1,12 @@
 //! The canceler service: stops a runaway workload completely, and proves it.
 //!
-//! Its worker runs [`cancellation::BulkCancelWorkflow`] and its activities on the canceler's task queue; its gRPC face is
+//! Its worker runs [`cancellation::BulkCancelWorkflow`], [`restoration::RestoreWorkflow`] and their activities on the canceler's task queue; its gRPC face is
 //! `quell.canceler.v1.CancellationService`. What is decided is decided by the machines of `quell-sweep`; this crate makes the
 //! calls they ask for.
 
 pub mod audit;
 pub mod cancellation;
+pub mod restoration;
 
 use quell_api::{
     FILE_DESCRIPTOR_SET, audit::v1::audit_service_server::AuditServiceServer,
@@ -15,6 +16,7 @@ use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, Servi
 
 use audit::AuditApi;
 use cancellation::{Budget, BulkCancelWorkflow, CancelActivities, CancellationApi};
+use restoration::{RestoreActivities, RestoreWorkflow};
 
 /// What this service is.
 pub const INFO: ServiceInfo = ServiceInfo {
@@ -39,6 +41,8 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
         .queue(&queue, Home::Canceler, QueueTuning::default())
         .workflow::<BulkCancelWorkflow>(&queue)
         .activities(&queue, CancelActivities::new(&mesh, budget.clone()))
+        .workflow::<RestoreWorkflow>(&queue)
+        .activities(&queue, RestoreActivities::new(&mesh, budget.clone()))
         .uses(Home::Main);
     let grpc = GrpcServices::new(FILE_DESCRIPTOR_SET)
         .add(CancellationServiceServer::new(CancellationApi::new(&mesh, budget)))

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use quell_canceler::cancellation::BulkCancelWorkflow;
+use quell_canceler::{cancellation::BulkCancelWorkflow, restoration::RestoreWorkflow};
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
@@ -16,9 +16,11 @@ async fn recorded_histories_replay() {
         .collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    assert!(files.len() >= 7, "histories are missing");
+    assert!(files.len() >= 12, "histories are missing");
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<BulkCancelWorkflow>()
+        .unwrap()
+        .register_workflow::<RestoreWorkflow>()
         .unwrap()
         .build();
     let replayer = WorkflowReplayer::new(options).unwrap();

@@ -4,10 +4,10 @@ use super::{Table, bad_durations, bad_ids, bad_pages, bad_targets};
 use crate::cancel::{millis, query, workload};
 use quell_api::audit::v1::{ListAuditEventsRequest, audit_service_client::AuditServiceClient};
 use quell_api::canceler::v1::{
-    AdjustCancellationRequest, CancellationSpec, GetCancellationRequest, GetReceiptRequest, Limits,
-    ListCancellationsRequest, ListFailuresRequest, PreviewCancellationRequest, ReadJournalChunkRequest,
-    StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
-    cancellation_service_client::CancellationServiceClient,
+    AdjustCancellationRequest, CancellationSpec, GetCancellationRequest, GetReceiptRequest, GetRestorationRequest,
+    Limits, ListCancellationsRequest, ListFailuresRequest, PreviewCancellationRequest, ReadJournalChunkRequest,
+    RestoreCancellationRequest, StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
+    WatchRestorationRequest, cancellation_service_client::CancellationServiceClient,
 };
 
 pub(super) fn cancellations(table: &mut Table, mark: &str) {
@@ -81,6 +81,7 @@ pub(super) fn cancellations(table: &mut Table, mark: &str) {
     }
     failures(table, mark);
     chunks(table, mark);
+    restorations(table, mark);
     adjust(table, mark);
     for (what, page_size, page_token, field) in bad_pages() {
         let request = ListCancellationsRequest { page_size, page_token };
@@ -135,6 +136,60 @@ fn failures(table: &mut Table, mark: &str) {
         &["page_token"],
         ListFailuresRequest { page_token, ..good },
     );
+}
+
+fn restorations(table: &mut Table, mark: &str) {
+    for (what, cancellation_id) in bad_ids() {
+        let request = GetRestorationRequest {
+            cancellation_id: cancellation_id.clone(),
+        };
+        let fields = ["cancellation_id"];
+        let rpc = "quell.canceler.v1.CancellationService/GetRestoration";
+        table.line(rpc, what, &fields, |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            client.get_restoration(request).await.map(drop)
+        });
+        let request = WatchRestorationRequest {
+            cancellation_id: cancellation_id.clone(),
+        };
+        let rpc = "quell.canceler.v1.CancellationService/WatchRestoration";
+        table.line(rpc, what, &fields, |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            let mut looks = client.watch_restoration(request).await?.into_inner();
+            looks.message().await.map(drop)
+        });
+    }
+    let mut line = |what: &str, fields: &[&str], request: RestoreCancellationRequest| {
+        let rpc = "quell.canceler.v1.CancellationService/RestoreCancellation";
+        table.line(rpc, what, fields, |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            client.restore_cancellation(request).await.map(drop)
+        });
+    };
+    for (what, cancellation_id) in bad_ids() {
+        let request = RestoreCancellationRequest {
+            cancellation_id,
+            reason: "x".repeat(501),
+            max_affected: -1,
+            concurrency: -1,
+            ..Default::default()
+        };
+        line(
+            what,
+            &["cancellation_id", "concurrency", "max_affected", "reason"],
+            request,
+        );
+    }
+    for (max_affected, concurrency) in [(1_000_001, 201), (i64::MIN, i32::MIN), (i64::MAX, i32::MAX)] {
+        let request = RestoreCancellationRequest {
+            cancellation_id: mark.to_owned(),
+            max_affected,
+            concurrency,
+            ..Default::default()
+        };
+        let what = format!("{max_affected} at most, {concurrency} at a time");
+        line(&what, &["concurrency", "max_affected"], request);
+    }
 }
 
 fn adjust(table: &mut Table, mark: &str) {

@@ -12,6 +12,7 @@ mod grow;
 mod order;
 mod outlive;
 mod receipt;
+mod restore;
 mod simulate;
 mod snowball;
 mod square;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, and for a cancellation CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED;
-5 a receipt that does not hold; 64 wrong usage.
+5 a receipt that does not hold; 64 wrong usage. Of a restoration: 0 RESTORED; 2 PARTIAL; 3 REFUSED; 4 ABORTED.
 With --json the last line of standard output is one JSON object.";
 
 /// Stops a runaway Temporal workload: fast, completely, and with proof.
@@ -83,6 +84,8 @@ enum Command {
     Receipt(receipt::ReceiptArgs),
     /// Lists every stop of a cancellation that failed for good, while it runs and afterwards.
     Failures(failures::FailuresArgs),
+    /// Undoes a cancellation: what it terminated runs on from its last completed workflow task. Ctrl-C leaves the restoration running.
+    Restore(restore::RestoreArgs),
     /// Prints a script that completes this command's words in a shell.
     Completion {
         /// Which shell.
@@ -121,6 +124,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(args) => cancellation::list(ui, &addresses, args).await,
         Command::Receipt(args) => receipt::run(ui, &addresses, args).await,
         Command::Failures(args) => failures::run(ui, &addresses, args).await,
+        Command::Restore(args) => restore::run(ui, &addresses, args).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quell", &mut std::io::stdout());
             Ok(exit::OK)

@@ -162,8 +162,7 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StopArgs) -> Result
             ui.result(&preview_json(&shown));
             return Ok(exit::OK);
         }
-        let typed = ask(shown.open)?;
-        if typed.trim() != shown.open.to_string() {
+        if !typed(shown.open, "stop them")? {
             return Err(Failure::Other("nothing was stopped: that is not the count".to_owned()));
         }
         // Whoever has typed the count has seen it.
@@ -215,15 +214,15 @@ fn preview_of(request: &StartCancellationRequest) -> PreviewCancellationRequest 
     }
 }
 
-/// Asks on the terminal for the count.
-fn ask(open: i64) -> Result<String, Failure> {
+/// Asks on the terminal for the count; tells whether that was typed.
+pub(super) fn typed(count: i64, to_do: &str) -> Result<bool, Failure> {
     let failed = |error: std::io::Error| Failure::Other(format!("the terminal cannot be read: {error}"));
     let mut terminal = std::io::stderr();
-    write!(terminal, "Type {open} to stop them, anything else to leave: ").map_err(failed)?;
+    write!(terminal, "Type {count} to {to_do}, anything else to leave: ").map_err(failed)?;
     terminal.flush().map_err(failed)?;
     let mut typed = String::new();
     std::io::stdin().read_line(&mut typed).map_err(failed)?;
-    Ok(typed)
+    Ok(typed.trim() == count.to_string())
 }
 
 pub(super) async fn start(

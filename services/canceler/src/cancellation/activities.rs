@@ -32,7 +32,7 @@ use super::{
     sweeper::Sweeper,
 };
 
-const BEAT: Duration = Duration::from_millis(500);
+pub(crate) const BEAT: Duration = Duration::from_millis(500);
 
 /// The activities, and what they stand on.
 pub struct CancelActivities {

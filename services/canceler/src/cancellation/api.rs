@@ -26,6 +26,7 @@ use super::{
     view::View,
     watch::Watchers,
 };
+use crate::restoration;
 
 const DEFAULT_SAMPLE: i32 = 10;
 const MAX_SAMPLE: i32 = 100;
@@ -39,6 +40,7 @@ pub struct CancellationApi {
     mesh: Mesh,
     budget: Budget,
     watchers: Watchers,
+    restorations: restoration::Watchers,
 }
 
 impl CancellationApi {
@@ -52,6 +54,7 @@ impl CancellationApi {
             mesh.shutdown.clone(),
         );
         Self {
+            restorations: restoration::Watchers::new(mesh.canceler.clone(), mesh.shutdown.clone()),
             mesh: mesh.clone(),
             budget,
             watchers,
@@ -176,6 +179,7 @@ fn checked_id(id: &str) -> Result<(), Error> {
 }
 
 type ChunkStream = Pin<Box<dyn Stream<Item = Result<pb::ReadJournalChunkResponse, Status>> + Send>>;
+type RestorationStream = Pin<Box<dyn Stream<Item = Result<pb::WatchRestorationResponse, Status>> + Send>>;
 type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchCancellationResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -345,6 +349,38 @@ impl CancellationService for CancellationApi {
         Ok(Response::new(
             failures::page(&self.mesh.payloads, &chunks, &wanted).await?,
         ))
+    }
+
+    async fn restore_cancellation(
+        &self,
+        request: Request<pb::RestoreCancellationRequest>,
+    ) -> Result<Response<pb::RestoreCancellationResponse>, Status> {
+        let requested_by = quell_mesh::auth::caller(&request);
+        let answer = restoration::api::restore(&self.mesh, request.into_inner(), requested_by).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn get_restoration(
+        &self,
+        request: Request<pb::GetRestorationRequest>,
+    ) -> Result<Response<pb::GetRestorationResponse>, Status> {
+        let id = request.into_inner().cancellation_id;
+        checked_id(&id)?;
+        let restoration = restoration::api::get(&self.mesh, &id).await?;
+        Ok(Response::new(pb::GetRestorationResponse {
+            restoration: Some(restoration),
+        }))
+    }
+
+    type WatchRestorationStream = RestorationStream;
+
+    async fn watch_restoration(
+        &self,
+        request: Request<pb::WatchRestorationRequest>,
+    ) -> Result<Response<Self::WatchRestorationStream>, Status> {
+        let id = request.into_inner().cancellation_id;
+        checked_id(&id)?;
+        Ok(Response::new(Box::pin(self.restorations.watch(&id))))
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) async fn unprotected(main: &Namespace, settings: &CancelSettings, fil
 
 /// Refuses a target that another cancellation is at. Found in the index, so two that start within its lag both begin; each then
 /// stops what it meets, and both prove their zero.
-pub(super) async fn alone(canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
+pub(crate) async fn alone(canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
     let same = |view: &View| view.about.spec.target == spec.target;
     for first in store::running(canceler).await?.into_iter().filter(same) {
         // The index may not know yet that it has ended.

@@ -16,37 +16,37 @@
 //! | [`failures`] | every failed stop, out of the journal |
 //! | [`messages`], [`convert`] | what passes between them |
 
-mod activities;
+pub(crate) mod activities;
 mod ancestry;
 mod api;
 mod batch;
-mod budget;
+pub(crate) mod budget;
 mod canary;
 mod commands;
 mod conclude;
 mod confirmer;
-mod convert;
+pub(crate) mod convert;
 mod failures;
 mod fence;
-mod guards;
-mod hub;
-mod journal;
+pub(crate) mod guards;
+pub(crate) mod hub;
+pub(crate) mod journal;
 mod limits;
 mod listing;
 mod messages;
 mod meter;
-mod namespace;
+pub(crate) mod namespace;
 pub(crate) mod page_token;
 mod preview;
 mod query;
-mod receipt;
+pub(crate) mod receipt;
 mod schedules;
-mod spec;
-mod status;
-mod store;
+pub(crate) mod spec;
+pub(crate) mod status;
+pub(crate) mod store;
 mod sweeper;
 mod token;
-mod view;
+pub(crate) mod view;
 mod watch;
 mod workflows;
 

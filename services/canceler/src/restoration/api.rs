@@ -1,0 +1,91 @@
+//! Requests: checked, all bad fields at once, and held against the cancellation before anything is started.
+
+use quell_api::{canceler::v1 as pb, validate::Checker};
+use quell_mesh::{Error, Mesh, Reason};
+
+use super::{
+    messages::Asked,
+    seeds::Ground,
+    store::{self, View},
+};
+use crate::cancellation::{convert::count, guards};
+
+const DEFAULT_REASON: &str = "restored by request";
+const DEFAULT_MAX_AFFECTED: i64 = 10_000;
+const MAX_AFFECTED: i64 = 1_000_000;
+const DEFAULT_CONCURRENCY: i32 = 16;
+const MAX_CONCURRENCY: i32 = 200;
+
+/// Starts a restoration, or joins the one that runs.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] with every bad field; [`Error::NotFound`]; [`Error::FailedPrecondition`] when one of the guards
+/// refuses.
+pub(crate) async fn restore(
+    mesh: &Mesh,
+    request: pb::RestoreCancellationRequest,
+    requested_by: String,
+) -> Result<pb::RestoreCancellationResponse, Error> {
+    let mut check = Checker::new();
+    check.required_id("cancellation_id", &request.cancellation_id);
+    check.reason("reason", &request.reason, false);
+    let max_affected = check.int(
+        "max_affected",
+        request.max_affected,
+        DEFAULT_MAX_AFFECTED,
+        1..=MAX_AFFECTED,
+    );
+    let concurrency = check.int(
+        "concurrency",
+        request.concurrency,
+        DEFAULT_CONCURRENCY,
+        1..=MAX_CONCURRENCY,
+    );
+    check.finish(()).map_err(Error::InvalidArgument)?;
+    let id = request.cancellation_id;
+    let max_affected = u64::try_from(max_affected).unwrap_or(0);
+
+    let ground = Ground::of(&mesh.canceler, &mesh.payloads, &id).await?;
+    // Reads all of the journal, so that a chunk that is missing or changed refuses the whole.
+    let stopped = ground.seeds(&mesh.payloads).await?.len() as u64;
+    if stopped > max_affected {
+        let text = format!("{stopped} executions were stopped, and max_affected is {max_affected}: raise it");
+        return Err(Error::precondition(Reason::MaxAffectedExceeded, "max_affected", text));
+    }
+    guards::alone(&mesh.canceler, &ground.spec).await?;
+    let response = |joined| pb::RestoreCancellationResponse {
+        cancellation_id: id.clone(),
+        stopped: count(stopped),
+        joined,
+    };
+    if request.validate_only {
+        return Ok(response(false));
+    }
+    let asked = Asked {
+        cancellation_id: id.clone(),
+        reason: if request.reason.trim().is_empty() {
+            DEFAULT_REASON.to_owned()
+        } else {
+            request.reason
+        },
+        requested_by,
+        max_affected,
+        concurrency: u32::try_from(concurrency).unwrap_or(1),
+        resume: ground
+            .spec
+            .workload_id()
+            .filter(|_| request.resume_sources.unwrap_or(true))
+            .map(str::to_owned),
+    };
+    let started = store::start(&mesh.canceler, asked).await?;
+    tracing::info!(cancellation_id = id, stopped, started, "restoration asked for");
+    Ok(response(!started))
+}
+
+/// The last restoration of a cancellation.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is none.
+pub(crate) async fn get(mesh: &Mesh, id: &str) -> Result<pb::Restoration, Error> {
+    Ok(View::read(&mesh.canceler, id).await?.to_proto())
+}

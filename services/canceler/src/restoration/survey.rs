@@ -1,0 +1,216 @@
+//! The survey: everything that the cancellation ended is described, and whatever waited for it in vain is found. Changes nothing.
+//!
+//! An execution that was terminated still names the children that it waited for: what the server's cascade ended is found from there,
+//! by Describe and not by the index, which may lag.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use quell_mesh::{Error, PayloadStore};
+use sha2::{Digest as _, Sha256};
+use tonic::Status;
+
+use super::{
+    messages::{PlanChunk, Surveyed, Why},
+    plan::{self, Item, Judged},
+    seeds::Ground,
+    verdict::{Look, Origin, Seed, Span, by_description, by_history},
+};
+use crate::cancellation::namespace::Namespace;
+
+/// Executions of one part of the plan.
+const CHUNK_ITEMS: usize = 2_000;
+/// How often what the cascade has not reached yet is looked at again, and the pause before.
+const LOOKS_AGAIN: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a survey was given up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Ours(#[from] Error),
+    #[error("describing an execution: {0}")]
+    Call(Status),
+}
+
+/// What a survey needs.
+pub(super) struct Surveyor<'a> {
+    pub(super) main: &'a Namespace,
+    pub(super) payloads: &'a PayloadStore,
+    pub(super) ground: &'a Ground,
+    /// Calls in flight at once.
+    pub(super) concurrency: usize,
+    /// Executions described so far.
+    pub(super) surveyed: &'a AtomicU64,
+}
+
+impl Surveyor<'_> {
+    /// Looks at everything and writes the plan; nothing is written when more than `max_affected` would be reset.
+    pub(super) async fn run(&self, max_affected: u64, folder: &str) -> Result<Surveyed, Failed> {
+        let seeds = self.ground.seeds(self.payloads).await?;
+        let mut judged = self.look_around(seeds).await?;
+        if self.ground.lacking {
+            judged = self.add_from_index(judged).await?;
+        }
+        let (stopped, cascade, found) = plan::origins(&judged);
+        let plan = plan::order(judged);
+        let planned = plan.items.len() as u64;
+        let mut surveyed = Surveyed {
+            stopped,
+            cascade,
+            found,
+            planned,
+            levels: plan.levels,
+            plan: Vec::new(),
+            left: plan.left,
+            warnings: Vec::new(),
+        };
+        if self.ground.lacking {
+            surveyed.warnings.push(
+                "the journal lacks some of what was stopped: it was looked for in the index, by the cancellation's reason".to_owned(),
+            );
+        }
+        if planned <= max_affected {
+            surveyed.plan = self.write(folder, &plan.items).await?;
+        }
+        Ok(surveyed)
+    }
+
+    /// Looks at these, and at whatever hangs on them.
+    async fn look_around(&self, seeds: Vec<Seed>) -> Result<Vec<Judged>, Failed> {
+        let key = |workflow_id: &str, first_run_id: &str| (workflow_id.to_owned(), first_run_id.to_owned());
+        let mut known: HashSet<_> = seeds
+            .iter()
+            .map(|seed| key(&seed.workflow_id, &seed.first_run_id))
+            .collect();
+        let mut judged: Vec<Judged> = Vec::new();
+        let mut frontier = seeds;
+        while !frontier.is_empty() {
+            let level = self.look_at(frontier).await?;
+            frontier = Vec::new();
+            for one in &level {
+                let origin = match &one.look {
+                    Look::Reset(_) => Origin::Cascade,
+                    Look::Left(Why::AlreadyRestored, _) => Origin::Waited,
+                    _ => continue,
+                };
+                for child in one.children.iter().filter(|child| child.cascades) {
+                    if known.insert(key(&child.workflow_id, &child.first_run_id)) {
+                        frontier.push(Seed {
+                            workflow_id: child.workflow_id.clone(),
+                            first_run_id: child.first_run_id.clone(),
+                            run_id: String::new(),
+                            workflow_type: String::new(),
+                            origin,
+                        });
+                    }
+                }
+            }
+            judged.extend(level.into_iter().filter(|one| one.look != Look::Stranger));
+        }
+        Ok(judged)
+    }
+
+    async fn look_at(&self, seeds: Vec<Seed>) -> Result<Vec<Judged>, Failed> {
+        let mut looks = stream::iter(seeds)
+            .map(|seed| self.judge(seed))
+            .buffer_unordered(self.concurrency);
+        let mut judged = Vec::new();
+        while let Some(one) = looks.next().await {
+            judged.push(one?);
+            self.surveyed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(judged)
+    }
+
+    async fn judge(&self, seed: Seed) -> Result<Judged, Failed> {
+        let span: &Span = &self.ground.span;
+        let mut looks = 0;
+        let (current, mut look) = loop {
+            let current = self.main.current(&seed.workflow_id).await.map_err(Failed::Call)?;
+            let look = by_description(&seed, current.as_ref(), span);
+            looks += 1;
+            if look != Look::Unsettled || looks > LOOKS_AGAIN {
+                break (current.unwrap_or_default(), look);
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        if look == Look::Candidate {
+            let ending = self.main.ending(&seed.workflow_id, &current.run_id, span.since_ms);
+            look = by_history(&seed, &ending.await.map_err(Failed::Call)?, span);
+        }
+        let workflow_type = Some(current.workflow_type).filter(|name| !name.is_empty());
+        Ok(Judged {
+            run_id: current.run_id,
+            first_run_id: current.first_run_id,
+            workflow_type: workflow_type.unwrap_or_else(|| seed.workflow_type.clone()),
+            parent: current.parent,
+            children: current.children,
+            look,
+            seed,
+        })
+    }
+
+    /// Adds what the index has as terminated by the cancellation, and what hangs on that.
+    async fn add_from_index(&self, mut judged: Vec<Judged>) -> Result<Vec<Judged>, Failed> {
+        let known: HashSet<(String, String)> = judged
+            .iter()
+            .map(|one| (one.seed.workflow_id.clone(), one.run_id.clone()))
+            .collect();
+        let mut seeds = Vec::new();
+        let mut token = Vec::new();
+        loop {
+            let (rows, next) = self
+                .main
+                .matching(&self.ground.query(), token)
+                .await
+                .map_err(Failed::Call)?;
+            let rows = rows.into_iter().filter(|row| !known.contains(row));
+            seeds.extend(rows.map(|(workflow_id, run_id)| Seed {
+                workflow_id,
+                first_run_id: String::new(),
+                run_id,
+                workflow_type: String::new(),
+                origin: Origin::Index,
+            }));
+            if next.is_empty() {
+                break;
+            }
+            token = next;
+        }
+        let mut chains: HashSet<(String, String)> = judged
+            .iter()
+            .map(|one| (one.seed.workflow_id.clone(), one.first_run_id.clone()))
+            .collect();
+        for one in self.look_around(seeds).await? {
+            if chains.insert((one.seed.workflow_id.clone(), one.first_run_id.clone())) {
+                judged.push(one);
+            }
+        }
+        Ok(judged)
+    }
+
+    async fn write(&self, folder: &str, items: &[Item]) -> Result<Vec<PlanChunk>, Error> {
+        let mut chunks = Vec::new();
+        for (number, part) in items.chunks(CHUNK_ITEMS).enumerate() {
+            let mut lines = Vec::new();
+            for item in part {
+                serde_json::to_writer(&mut lines, item).map_err(Error::internal)?;
+                lines.push(b'\n');
+            }
+            let chunk = PlanChunk {
+                key: format!("{folder}/{number:05}.jsonl"),
+                sha256: hex::encode(Sha256::digest(&lines)),
+                items: part.len() as u64,
+            };
+            self.payloads.put(&chunk.key, Bytes::from(lines)).await?;
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+}

@@ -1,0 +1,285 @@
+//! What becomes of one execution: judged by what the server says of it. Pure.
+
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus as Status;
+
+use super::{
+    calls::{Described, Ending},
+    messages::Why,
+};
+
+/// What the server writes on a child that it terminates with its parent.
+const BY_PARENT: &str = "by parent close policy";
+
+/// How an execution came to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The journal has it as stopped.
+    Journal,
+    /// A parent waited for it when that was terminated.
+    Cascade,
+    /// A parent that was restored before waits for it now.
+    Waited,
+    /// The journal lacks it; the index has it as terminated.
+    Index,
+}
+
+/// An execution to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seed {
+    pub(super) workflow_id: String,
+    /// First run of its chain; empty when only the index knows it.
+    pub(super) first_run_id: String,
+    /// The run that was listed; empty when a parent named it.
+    pub(super) run_id: String,
+    pub(super) workflow_type: String,
+    pub(super) origin: Origin,
+}
+
+/// The cancellation, as far as it matters here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Span {
+    /// Some time before it began, since clocks differ; in milliseconds since the epoch.
+    pub(super) since_ms: u64,
+    /// When it ended.
+    pub(super) end_ms: u64,
+    /// What it wrote on each execution that it stopped.
+    pub(super) reason: String,
+}
+
+/// What is known by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Its history decides.
+    Candidate,
+    /// It is to be reset to this event.
+    Reset(i64),
+    /// It is not.
+    Left(Why, String),
+    /// It is about to be terminated by the cascade: look again.
+    Unsettled,
+    /// It has nothing to do with the cancellation.
+    Stranger,
+}
+
+impl Look {
+    fn left(why: Why) -> Self {
+        Self::Left(why, String::new())
+    }
+}
+
+/// By the description of the current run of its workflow id alone.
+pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Span) -> Look {
+    let Some(current) = current else {
+        return match seed.origin {
+            Origin::Journal | Origin::Cascade => Look::left(Why::Gone),
+            Origin::Waited | Origin::Index => Look::Stranger,
+        };
+    };
+    let same_chain = match seed.origin {
+        // Which chain it was nobody knows any more, once another run is there: a reset keeps it, and says so.
+        Origin::Index => current.run_id == seed.run_id || current.reset_ms >= span.end_ms,
+        _ => current.first_run_id == seed.first_run_id,
+    };
+    if !same_chain {
+        return Look::left(Why::StartedAnew);
+    }
+    if current.reset_ms >= span.end_ms {
+        return Look::left(Why::AlreadyRestored);
+    }
+    let open = matches!(current.status, Status::Running | Status::Paused);
+    if current.status == Status::Terminated && current.close_ms >= span.since_ms {
+        return Look::Candidate;
+    }
+    match seed.origin {
+        // What is open, or another run, was reset first and has continued as new since.
+        Origin::Journal if open || current.run_id != seed.run_id => Look::left(Why::AlreadyRestored),
+        Origin::Cascade if open => Look::Unsettled,
+        // It ended by itself while its parent was down: that never heard of it, and would wait for it for ever.
+        Origin::Cascade if current.close_ms >= span.since_ms => Look::Candidate,
+        Origin::Waited if !open && (span.since_ms..=span.end_ms).contains(&current.close_ms) => Look::Candidate,
+        Origin::Journal | Origin::Cascade => Look::Left(Why::NotTerminated, ended(current.status)),
+        Origin::Waited | Origin::Index => Look::Stranger,
+    }
+}
+
+/// By the end of its history.
+pub(super) fn by_history(seed: &Seed, ending: &Ending, span: &Span) -> Look {
+    let Some(reason) = &ending.terminated else {
+        return match (seed.origin, ending.event_id) {
+            // Its last task is done once more, and its parent hears of its end.
+            (Origin::Cascade | Origin::Waited, Some(event_id)) => Look::Reset(event_id),
+            (Origin::Cascade | Origin::Waited, None) => Look::left(Why::NoWorkflowTask),
+            (Origin::Journal, _) => Look::left(Why::NotTerminated),
+            (Origin::Index, _) => Look::Stranger,
+        };
+    };
+    let ours = reason.contains(&span.reason);
+    let cascade = reason == BY_PARENT;
+    let by_us = match seed.origin {
+        Origin::Journal | Origin::Cascade | Origin::Waited => ours || cascade,
+        Origin::Index => ours,
+    };
+    match (by_us, seed.origin, ending.event_id) {
+        (false, Origin::Index, _) => Look::Stranger,
+        (false, ..) => Look::left(Why::TerminatedByOthers),
+        (true, _, Some(event_id)) => Look::Reset(event_id),
+        (true, _, None) => Look::left(Why::NoWorkflowTask),
+    }
+}
+
+/// "it ended as Completed"
+fn ended(status: Status) -> String {
+    format!(
+        "it ended as {}",
+        status.as_str_name().trim_start_matches("WORKFLOW_EXECUTION_STATUS_")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seed(origin: Origin) -> Seed {
+        Seed {
+            workflow_id: "w".into(),
+            first_run_id: "first".into(),
+            run_id: "r".into(),
+            workflow_type: String::new(),
+            origin,
+        }
+    }
+
+    fn span() -> Span {
+        Span {
+            since_ms: 1_000,
+            end_ms: 9_000,
+            reason: "too many".into(),
+        }
+    }
+
+    fn terminated() -> Described {
+        Described {
+            run_id: "r".into(),
+            first_run_id: "first".into(),
+            status: Status::Terminated,
+            close_ms: 5_000,
+            ..Described::default()
+        }
+    }
+
+    fn left(look: &Look) -> Option<Why> {
+        match look {
+            Look::Left(why, _) => Some(*why),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn only_what_was_terminated_then_is_reset() {
+        let look = |origin, current: &Described| by_description(&seed(origin), Some(current), &span());
+        for origin in [Origin::Journal, Origin::Cascade, Origin::Waited, Origin::Index] {
+            assert_eq!(look(origin, &terminated()), Look::Candidate);
+        }
+        // It had continued as new before it was terminated.
+        let later_run = Described {
+            run_id: "r2".into(),
+            ..terminated()
+        };
+        assert_eq!(look(Origin::Journal, &later_run), Look::Candidate);
+        let other_chain = Described {
+            first_run_id: "other".into(),
+            run_id: "other".into(),
+            ..terminated()
+        };
+        for origin in [Origin::Journal, Origin::Cascade, Origin::Index] {
+            assert_eq!(left(&look(origin, &other_chain)), Some(Why::StartedAnew));
+        }
+        let restored = Described {
+            run_id: "r2".into(),
+            reset_ms: 9_500,
+            status: Status::Running,
+            ..terminated()
+        };
+        for origin in [Origin::Journal, Origin::Cascade, Origin::Waited, Origin::Index] {
+            assert_eq!(left(&look(origin, &restored)), Some(Why::AlreadyRestored));
+        }
+        // Restored, and then terminated again: that was somebody else.
+        let again = Described {
+            status: Status::Terminated,
+            close_ms: 9_800,
+            ..restored
+        };
+        assert_eq!(left(&look(Origin::Journal, &again)), Some(Why::AlreadyRestored));
+        let completed = Described {
+            status: Status::Completed,
+            ..terminated()
+        };
+        assert_eq!(left(&look(Origin::Journal, &completed)), Some(Why::NotTerminated));
+        assert_eq!(
+            look(Origin::Cascade, &completed),
+            Look::Candidate,
+            "its parent waits for it in vain"
+        );
+        assert_eq!(look(Origin::Waited, &completed), Look::Candidate);
+        let completed_later = Described {
+            close_ms: 9_001,
+            ..completed
+        };
+        assert_eq!(
+            look(Origin::Waited, &completed_later),
+            Look::Stranger,
+            "its parent hears of it"
+        );
+        let running = Described {
+            status: Status::Running,
+            close_ms: 0,
+            ..terminated()
+        };
+        assert_eq!(look(Origin::Cascade, &running), Look::Unsettled);
+        assert_eq!(
+            look(Origin::Waited, &running),
+            Look::Stranger,
+            "the restored parent's own child"
+        );
+        assert_eq!(
+            left(&by_description(&seed(Origin::Journal), None, &span())),
+            Some(Why::Gone)
+        );
+    }
+
+    #[test]
+    fn the_reason_on_it_tells_whose_it_was() {
+        let look = |origin, reason: &str, event_id| {
+            let ending = Ending {
+                terminated: Some(reason.into()),
+                event_id,
+            };
+            by_history(&seed(origin), &ending, &span())
+        };
+        assert_eq!(look(Origin::Journal, "too many", Some(7)), Look::Reset(7));
+        assert_eq!(look(Origin::Cascade, BY_PARENT, Some(7)), Look::Reset(7));
+        assert_eq!(
+            left(&look(Origin::Journal, "mine", Some(7))),
+            Some(Why::TerminatedByOthers)
+        );
+        assert_eq!(
+            left(&look(Origin::Cascade, "mine", Some(7))),
+            Some(Why::TerminatedByOthers)
+        );
+        assert_eq!(look(Origin::Index, "mine", Some(7)), Look::Stranger);
+        assert_eq!(look(Origin::Index, BY_PARENT, Some(7)), Look::Stranger);
+        let by_itself = |origin| {
+            let ending = Ending {
+                terminated: None,
+                event_id: Some(7),
+            };
+            by_history(&seed(origin), &ending, &span())
+        };
+        assert_eq!(by_itself(Origin::Cascade), Look::Reset(7));
+        assert_eq!(left(&by_itself(Origin::Journal)), Some(Why::NotTerminated));
+        assert_eq!(
+            left(&look(Origin::Journal, "too many", None)),
+            Some(Why::NoWorkflowTask)
+        );
+    }
+}
