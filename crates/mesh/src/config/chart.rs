@@ -109,7 +109,7 @@ fn probes_ask_what_the_binaries_answer() {
             dockerfile.contains(&format!(r#"ENTRYPOINT ["quell-{service}"]"#)),
             "{service}"
         );
-        assert!(dockerfile.contains(&format!("EXPOSE {}\n", it["port"])), "{service}");
+        assert!(dockerfile.contains(&format!("EXPOSE {} ", it["port"])), "{service}");
     }
     // Whoever the image runs as.
     assert!(dockerfile.contains("USER 10001:10001") && services.contains("runAsUser: 10001"));
