@@ -135,6 +135,9 @@ impl Campaign {
         if spec.mode != Mode::Terminate {
             let refused = |field, rule| Err(CampaignError::Spec { field, rule });
             match spec {
+                CampaignSpec { version: 0..2, .. } => {
+                    return refused("version", "at least 2 where executions are asked");
+                }
                 CampaignSpec { grace_ms: 0, .. } => return refused("grace_ms", "at least 1"),
                 CampaignSpec {
                     engine: Engine::Both, ..

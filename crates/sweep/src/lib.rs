@@ -54,6 +54,7 @@ pub use spec::{
 };
 pub use window::{Asked, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult};
 
-/// The version of the machines' behaviour that new campaigns get. A campaign in flight keeps the version it was started
-/// with ([`CampaignSpec::version`], recorded in the workflow's input), because its history is replayed by newer code.
-pub const VERSION: u32 = 1;
+/// The newest version of the machines' behaviour. A campaign in flight keeps the version it was started with
+/// ([`CampaignSpec::version`], recorded in the workflow's input), because its history is replayed by newer code. 1: executions are
+/// terminated. 2: they may be asked first ([`Mode`]); code of version 1 refuses such a campaign, where it would terminate.
+pub const VERSION: u32 = 2;

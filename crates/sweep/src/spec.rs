@@ -34,7 +34,7 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CampaignSpec {
-    /// Version of the machines' behaviour; [`crate::VERSION`] by default. It must come from the workflow's recorded
+    /// Version of the machines' behaviour; 1 by default; 2, at least, with a [`Mode`] that asks. It must come from the workflow's recorded
     /// input.
     pub version: u32,
     /// Who stops what is open at the start. Default: sweep.
@@ -77,7 +77,7 @@ pub struct CampaignSpec {
 impl Default for CampaignSpec {
     fn default() -> Self {
         Self {
-            version: crate::VERSION,
+            version: 1,
             engine: Engine::Sweep,
             mode: Mode::Terminate,
             grace_ms: 60_000,

@@ -351,7 +351,10 @@ impl Window {
                 Some(_) => 0,
                 None => self.carried.saturating_add(self.charged),
             },
-            asked: self.ask.as_ref().map(|ask| ask.result(self.charged)),
+            asked: self
+                .ask
+                .as_ref()
+                .map(|ask| ask.result(self.charged, self.error.is_none())),
             uncounted: self.uncounted,
             cap_reached: self.cap_reached,
             complete: self.error.is_none() && self.counts.skipped == 0 && !self.stopping,

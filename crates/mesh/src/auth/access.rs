@@ -5,7 +5,7 @@
 //!   - name: ops                      # what the audit calls it
 //!     role: operator                 # or viewer
 //!     namespaces: [main]             # main namespaces that it is good for; "*" is every one
-//!     token_sha256: 9f86d081...      # of the token as it is sent: 64 hex digits
+//!     token_sha256: ...               # of the token as it is sent: 64 hex digits
 //!     expires: 2027-01-01T00:00:00Z
 //!     calls_per_second: 50           # optional
 //!   - name: canceler

@@ -1,5 +1,6 @@
 //! The way in to a service, made of its settings.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Access, GateLayer, Guard, Methods, ServerTls, server_tls, watch_files};
@@ -11,6 +12,8 @@ use crate::config::Settings;
 pub(crate) struct Entrance {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) gate: GateLayer,
+    /// Paths of the rpcs that there are.
+    pub(crate) paths: Arc<HashSet<String>>,
 }
 
 impl Entrance {
@@ -38,18 +41,21 @@ impl Entrance {
         if access.is_none() && !crate::config::is_loopback(&server.host) {
             tracing::warn!("nobody has to say who he is, on more than this machine: server.insecure is on");
         }
+        let methods = Methods::read(contract)?;
+        let paths = Arc::new(methods.paths());
         let guard = Guard {
             settings: server.guard.clone(),
             request_timeout: server.request_timeout,
             namespace: settings.main.namespace.clone(),
             access,
-            methods: Methods::read(contract)?,
+            methods,
             audit,
             usage: super::gate::Usage::default(),
         };
         Ok(Self {
             tls,
             gate: GateLayer(Arc::new(guard)),
+            paths,
         })
     }
 }

@@ -21,6 +21,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
 use super::access::{Access, Credentials, Grant, hash};
 use super::bucket::Bucket;
@@ -34,6 +35,9 @@ use crate::server::ConnectionInfo;
 
 /// Prefix of the paths of health.
 const HEALTH: &str = "/grpc.health.";
+/// Most bytes of a question for health, and how long it may take to arrive.
+const HEALTH_BYTES: usize = 4_096;
+const HEALTH_TIME: Duration = Duration::from_secs(5);
 
 type Reply = http::Response<Body>;
 
@@ -209,6 +213,7 @@ impl Guard {
         }))
     }
 
+    /// Carries a call out, whatever becomes of the caller meanwhile.
     async fn pass<S>(&self, mut inner: S, request: http::Request<Body>) -> Reply
     where
         S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
@@ -218,7 +223,19 @@ impl Guard {
         let connection = request.extensions().get::<ConnectionInfo>();
         if path.starts_with(HEALTH) {
             let entered = connection.map(ConnectionInfo::enter);
-            return match inner.call(request).await {
+            // Nobody is known here, so nobody may make us keep more, or longer, than such a question takes.
+            let (parts, body) = request.into_parts();
+            let read = tokio::time::timeout(HEALTH_TIME, message::read(body, HEALTH_BYTES)).await;
+            let read = read.unwrap_or_else(|_| {
+                Err(Error::DeadlineExceeded {
+                    message: "the request did not arrive in time".to_owned(),
+                })
+            });
+            let body = match read {
+                Ok(read) => Body::new(Full::new(read).map_err(|never| match never {})),
+                Err(error) => return Status::from(error).into_http(),
+            };
+            return match inner.call(http::Request::from_parts(parts, body)).await {
                 Ok(reply) => reply.map(|body| Body::new(Leased::new(body, None, entered))),
                 Err(never) => match never {},
             };
@@ -303,7 +320,11 @@ fn credentials(headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Resu
                 .split_at_checked("Bearer ".len())
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
             let (_, token) = bearer.ok_or_else(|| invalid("authorization must be `Bearer <token>`"))?;
-            Some(hash(token.trim_ascii()))
+            let token = token.trim_ascii();
+            if token.is_empty() {
+                return Err(invalid("the token is empty"));
+            }
+            Some(hash(token))
         }
         (Some(_), Some(_)) => return Err(invalid("authorization is there more than once")),
     };
@@ -387,6 +408,12 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let guard = self.guard.clone();
-        Box::pin(async move { Ok(guard.pass(inner, request).await) })
+        // A task of its own: whoever goes away in the middle must not take with him what the audit has to say of his call.
+        let passing = tokio::spawn(async move { guard.pass(inner, request).await }.in_current_span());
+        Box::pin(async move {
+            Ok(passing
+                .await
+                .unwrap_or_else(|_| Status::internal("the call was not carried out").into_http()))
+        })
     }
 }

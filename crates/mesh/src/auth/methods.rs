@@ -1,7 +1,7 @@
 //! What is known of each rpc: the role that it needs, and its messages. All of it is read from the contract's descriptors, so that
 //! no rpc can be forgotten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
@@ -50,6 +50,11 @@ impl Methods {
                 .collect::<Vec<_>>()
         });
         Ok(Self(Arc::new(methods.collect())))
+    }
+
+    /// All paths.
+    pub(crate) fn paths(&self) -> HashSet<String> {
+        self.0.keys().cloned().collect()
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<Arc<Method>> {

@@ -1,9 +1,10 @@
 //! Encryption of payloads: AES-256-GCM, with the id of its key in the metadata.
 //!
 //! What Temporal keeps of workflows (inputs, results, signals, memos, heartbeats) and what the payload store keeps for it can then be
-//! read by whoever has the keys, and by nobody else; also not changed or exchanged unnoticed. The first key encrypts, all of
-//! them decrypt, so keys are rotated by putting a new one in front and taking the old one out when the retention of everything
-//! that it encrypted is over. Nonces are random: a key should be rotated before it has encrypted 2^32 payloads.
+//! read by whoever has the keys, and by nobody else; a changed one is noticed, but not one that was put in another's place, nor a plain
+//! one. The first key encrypts, all of them decrypt. Keys are rotated in two deploys, since a replica that has not restarted yet must be
+//! able to read: first the new one goes to the end of every list, then to the front; the old one is taken out when the retention of
+//! everything that it encrypted is over. Nonces are random: a key should be rotated before it has encrypted 2^32 payloads.
 //!
 //! The form is the one of Temporal's own samples (`encoding` = `binary/encrypted`, `encryption-key-id`), with the whole payload
 //! inside, metadata included.

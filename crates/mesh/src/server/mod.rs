@@ -112,6 +112,7 @@ impl Bound {
             .layer(OtelGrpcLayer::default().filter(is_traced))
             .layer(RedLayer {
                 services: services.names.as_slice().into(),
+                paths: entrance.paths,
             })
             .layer(entrance.gate)
             .layer(CallLayer::new(settings, readiness))

@@ -4,6 +4,7 @@
 //! counted. A call ends with its response: with the status in the trailers, with the headers when there is nothing else, or, when
 //! the caller goes away before that, as CANCELLED.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const OTHER: &str = "other";
 pub(crate) struct RedLayer {
     /// Full names of the services that are served.
     pub(crate) services: Arc<[&'static str]>,
+    /// Paths of the rpcs that there are.
+    pub(crate) paths: Arc<HashSet<String>>,
 }
 
 impl<S> Layer<S> for RedLayer {
@@ -34,6 +37,7 @@ impl<S> Layer<S> for RedLayer {
         Red {
             inner,
             services: self.services.clone(),
+            paths: self.paths.clone(),
         }
     }
 }
@@ -43,6 +47,7 @@ impl<S> Layer<S> for RedLayer {
 pub(crate) struct Red<S> {
     inner: S,
     services: Arc<[&'static str]>,
+    paths: Arc<HashSet<String>>,
 }
 
 impl<S, E> Service<http::Request<Body>> for Red<S>
@@ -81,7 +86,7 @@ impl<S> Red<S> {
         let service = self.services.iter().copied().find(|known| *known == service);
         Some(Ended {
             service: service.unwrap_or(OTHER),
-            method: method.to_owned(),
+            method: if self.paths.contains(path) { method } else { OTHER }.to_owned(),
             code: None,
             since: Instant::now(),
             _in_flight: RPC_IN_FLIGHT.hold(),
@@ -115,11 +120,7 @@ impl Ended {
     }
 
     fn method(&self) -> &str {
-        match self.code {
-            Some(Code::Unimplemented) => OTHER,
-            _ if self.service == OTHER => OTHER,
-            _ => &self.method,
-        }
+        if self.service == OTHER { OTHER } else { &self.method }
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Ask {
     /// Executions that the listing has shown so far, and those of them that had been asked.
     shown: u64,
     left: u64,
+    /// The same of the last whole listing.
+    left_before: u64,
     empty_listings: u32,
     over: bool,
 }
@@ -42,6 +44,7 @@ impl Ask {
             later_runs: BTreeSet::new(),
             shown: 0,
             left: 0,
+            left_before: 0,
             empty_listings: 0,
             over: false,
         }
@@ -51,11 +54,16 @@ impl Ask {
         self.spec.until_ms
     }
 
-    pub(super) fn result(&self, charged: u64) -> Asked {
+    /// What came of it; `whole` when the last listing came to its end.
+    pub(super) fn result(&self, charged: u64, whole: bool) -> Asked {
         Asked {
             charged,
             chains: u64::try_from(self.chains.len()).unwrap_or(u64::MAX),
-            left: self.left,
+            left: if whole {
+                self.left
+            } else {
+                self.left.max(self.left_before)
+            },
             until_ms: self.spec.until_ms,
             over: self.over,
         }
@@ -72,6 +80,7 @@ impl Ask {
         if self.over || self.empty_listings >= EMPTY_LISTINGS {
             return None;
         }
+        self.left_before = self.left;
         (self.shown, self.left) = (0, 0);
         Some(now_ms.saturating_add(PAUSE_MS).min(until_ms))
     }
@@ -97,6 +106,8 @@ impl Window {
         if target.first_run_id != target.row.run_id {
             ask.later_runs.insert(target.row.run_id.clone());
         }
+        // Shown by this listing, and not known to have ended.
+        ask.left += 1;
         if !ask.chains.insert(target.first_run_id.clone()) {
             self.charged = self.charged.saturating_sub(1);
         }

@@ -246,7 +246,8 @@ impl Namespace {
         }
     }
 
-    /// Asks a chain to end: an empty run id, pinned by its first run. A second request does nothing to a run that was asked before.
+    /// Asks a chain to end: an empty run id, pinned by its first run. A second request does nothing to a run that was asked before,
+    /// and to one that is closed the server says yes as well: asked is not open.
     pub(crate) async fn ask(&self, pin: Pin, reason: String) -> StopReply {
         let request = RequestCancelWorkflowExecutionRequest {
             namespace: self.name.clone(),

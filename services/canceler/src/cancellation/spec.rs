@@ -253,6 +253,8 @@ impl Spec {
     pub fn campaign(&self, cancellation_id: &str, settings: &CancelSettings) -> CampaignSpec {
         CampaignSpec {
             engine: self.engine,
+            // Whoever takes such a campaign over must know what asking is.
+            version: if self.mode == Mode::Terminate { 1 } else { 2 },
             mode: self.mode,
             grace_ms: self.grace_ms,
             scope: Scope {

@@ -23,7 +23,7 @@ use super::{
     seeds::Ground,
     survey::{Failed, Surveyor},
 };
-use crate::cancellation::{Budget, activities::BEAT, namespace::Namespace, status::activity_error};
+use crate::cancellation::{Budget, activities::BEAT, guards, namespace::Namespace, status::activity_error};
 
 /// The activities, and what they stand on.
 pub struct RestoreActivities {
@@ -116,6 +116,7 @@ impl RestoreActivities {
             left = Empty
         );
         let work = async {
+            self.alone(&input.asked.cancellation_id).await?;
             let main = self.namespace().await?;
             let items = resetter::read(&self.payloads, &input.chunk).await;
             let items = items.map_err(|error| failed(error.into()))?;
@@ -140,8 +141,22 @@ impl RestoreActivities {
         ctx: ActivityContext,
         input: ResumeInput,
     ) -> Result<Resumed, ActivityError> {
-        let work = async { Ok(resume::run((&self.work_address, &self.peers), &input).await) };
+        let work = async {
+            self.alone(&input.cancellation_id).await?;
+            Ok(resume::run((&self.work_address, &self.peers), &input).await)
+        };
         beating(&ctx, Beat::default, work).await
+    }
+}
+
+impl RestoreActivities {
+    /// Fails for good when the target is being stopped again: what is restored now, and a source that is told to go on, would be its
+    /// next runaway.
+    async fn alone(&self, cancellation_id: &str) -> Result<(), ActivityError> {
+        let ground = Ground::of(&self.canceler, &self.payloads, cancellation_id).await;
+        let ground = ground.map_err(|error| failed(error.into()))?;
+        let alone = guards::alone(&self.canceler, &ground.spec).await;
+        alone.map_err(|error| failed(error.into()))
     }
 }
 

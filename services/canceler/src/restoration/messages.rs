@@ -203,6 +203,8 @@ pub(crate) struct Beat {
 pub struct ResumeInput {
     /// The workload.
     pub workload_id: String,
+    /// Whose restoration it is.
+    pub cancellation_id: String,
 }
 
 /// Output of `resume_source`.

@@ -15,7 +15,7 @@ use crate::cancellation::{
 };
 
 /// How far the clocks of the two namespaces may be apart, in milliseconds.
-const CLOCKS_APART_MS: u64 = 10_000;
+pub(super) const CLOCKS_APART_MS: u64 = 10_000;
 
 /// A cancellation that has ended, and its journal.
 pub(super) struct Ground {
@@ -23,6 +23,8 @@ pub(super) struct Ground {
     pub(super) span: Span,
     /// The journal lacks what the index may have.
     pub(super) lacking: bool,
+    /// Executions that ended because they were asked to.
+    pub(super) ended_when_asked: u64,
     chunks: Vec<Chunk>,
 }
 
@@ -47,6 +49,10 @@ impl Ground {
                 || receipt.outcome.totals.uncounted > 0
                 || receipt.outcome.totals.lost_windows > 0
                 || spec.engine == Engine::Both,
+            ended_when_asked: receipt
+                .outcome
+                .asked
+                .map_or(0, |asked| asked.chains.saturating_sub(asked.left)),
             chunks: journal::chunks(payloads, id, Some(receipt)).await?,
         })
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use quell_mesh::{Error, PayloadStore};
 use sha2::{Digest as _, Sha256};
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
 use tonic::Status;
 
 use super::{
@@ -49,6 +50,17 @@ pub(super) struct Surveyor<'a> {
     pub(super) surveyed: &'a AtomicU64,
 }
 
+/// What ended because it was asked to was not terminated, and is not in the plan.
+fn asked_to_end(executions: u64) -> Vec<String> {
+    if executions == 0 {
+        return Vec::new();
+    }
+    vec![format!(
+        "about {executions} executions ended because they were asked to (the journal says which were): they are not restored, and a restored \
+         parent hears that its child was cancelled"
+    )]
+}
+
 impl Surveyor<'_> {
     /// Looks at everything and writes the plan; nothing is written when more than `max_affected` would be reset.
     pub(super) async fn run(&self, max_affected: u64, folder: &str) -> Result<Surveyed, Failed> {
@@ -68,7 +80,7 @@ impl Surveyor<'_> {
             levels: plan.levels,
             plan: Vec::new(),
             left: plan.left,
-            warnings: Vec::new(),
+            warnings: asked_to_end(self.ground.ended_when_asked),
         };
         if self.ground.lacking {
             surveyed.warnings.push(
@@ -145,12 +157,21 @@ impl Surveyor<'_> {
             look = by_history(&seed, &ending.await.map_err(Failed::Call)?, span);
         }
         let workflow_type = Some(current.workflow_type).filter(|name| !name.is_empty());
+        // What was restored and has ended since waits for nobody: what became of its children then is none of ours.
+        let ended = !matches!(
+            current.status,
+            WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
+        );
+        let children = match &look {
+            Look::Left(Why::AlreadyRestored, _) if ended => Vec::new(),
+            _ => current.children,
+        };
         Ok(Judged {
             run_id: current.run_id,
             first_run_id: current.first_run_id,
             workflow_type: workflow_type.unwrap_or_else(|| seed.workflow_type.clone()),
             parent: current.parent,
-            children: current.children,
+            children,
             look,
             seed,
         })

@@ -5,6 +5,7 @@ use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus
 use super::{
     calls::{Described, Ending},
     messages::Why,
+    seeds::CLOCKS_APART_MS,
 };
 
 /// What the server writes on a child that it terminates with its parent.
@@ -87,7 +88,9 @@ pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Sp
         return Look::left(Why::AlreadyRestored);
     }
     let open = matches!(current.status, Status::Running | Status::Paused);
-    if current.status == Status::Terminated && current.close_ms >= span.since_ms {
+    // The server's cascade may be late; whatever else was terminated after the end was so by somebody else.
+    let in_time = seed.origin == Origin::Cascade || current.close_ms <= span.end_ms.saturating_add(CLOCKS_APART_MS);
+    if current.status == Status::Terminated && current.close_ms >= span.since_ms && in_time {
         return Look::Candidate;
     }
     match seed.origin {
@@ -113,7 +116,7 @@ pub(super) fn by_history(seed: &Seed, ending: &Ending, span: &Span) -> Look {
             (Origin::Index, _) => Look::Stranger,
         };
     };
-    let ours = reason.contains(&span.reason);
+    let ours = *reason == span.reason;
     let cascade = reason == BY_PARENT;
     let by_us = match seed.origin {
         Origin::Journal | Origin::Cascade | Origin::Waited => ours || cascade,

@@ -193,7 +193,10 @@ async fn restore(
         standing.phase = Phase::Resuming;
         publish(ctx, standing)?;
         let options = within(RESUME, token.clone());
-        let resume = ResumeInput { workload_id };
+        let resume = ResumeInput {
+            workload_id,
+            cancellation_id: asked.cancellation_id.clone(),
+        };
         match ctx
             .execute_activity(RestoreActivities::resume_source, resume, options)
             .await

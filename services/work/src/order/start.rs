@@ -1,8 +1,7 @@
 //! Starts of orders: now, with a delay, and by a schedule.
 //!
 //! The SDK's client has no start delay and no limited schedules, so these two go out by the bare stub, with the input and the memo as
-//! the SDK would encode them (plain JSON; an order is far below the size at which payloads go to the store) and with the trace
-//! context that its plugin would add.
+//! the SDK would encode them and with the trace context that its plugin would add.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,6 +13,8 @@ use temporalio_client::{
 };
 use temporalio_common::{
     MemoValues,
+    data_converters::{SerializationContextData, WorkflowSerializationContext},
+    payload_visitor::{PayloadVisitable, encode_payloads},
     protos::temporal::api::{
         common::v1::{Header, Memo, Payload, Payloads, WorkflowType},
         enums::v1::{ScheduleOverlapPolicy, TaskQueueKind},
@@ -80,7 +81,7 @@ async fn delayed(main: &NamespaceClient, settings: &Settings, checked: &Checked)
     use temporalio_common::protos::temporal::api::enums::v1::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
     let delay = Duration::from_millis(checked.input.request.start_delay_ms);
     let new = new_workflow(settings, workflow_id(&checked.order_id), &checked.input)?;
-    let request = StartWorkflowExecutionRequest {
+    let mut request = StartWorkflowExecutionRequest {
         namespace: main.namespace().to_owned(),
         workflow_id: new.workflow_id,
         workflow_type: new.workflow_type,
@@ -100,6 +101,9 @@ async fn delayed(main: &NamespaceClient, settings: &Settings, checked: &Checked)
         workflow_start_delay: delay.try_into().ok(),
         ..StartWorkflowExecutionRequest::default()
     };
+    let header = request.header.take();
+    encode(main, &mut request).await?;
+    request.header = header;
     let mut stub = main.raw().await?;
     match stub.start_workflow_execution(tonic::Request::new(request)).await {
         Ok(reply) => Ok(Started::Now(reply.into_inner().run_id)),
@@ -114,7 +118,10 @@ async fn delayed(main: &NamespaceClient, settings: &Settings, checked: &Checked)
 /// `AlreadyExists`; Temporal's, translated.
 pub async fn schedule(main: &NamespaceClient, settings: &Settings, checked: &CheckedSchedule) -> Result<(), Error> {
     // To this id the server adds the time of each order.
-    let new = new_workflow(settings, workflow_id(&checked.schedule_id), &checked.input)?;
+    let mut new = new_workflow(settings, workflow_id(&checked.schedule_id), &checked.input)?;
+    let header = new.header.take();
+    encode(main, &mut new).await?;
+    new.header = header;
     let schedule = Schedule {
         spec: Some(ScheduleSpec {
             interval: vec![IntervalSpec {
@@ -169,6 +176,16 @@ pub async fn unschedule(main: &NamespaceClient, id: &str) -> Result<(), Error> {
     reply
         .map(drop)
         .map_err(|status| Error::from(status).named("order schedule", id))
+}
+
+/// Sends the payloads of a request through the codec, as the SDK does with its own: the large ones to the store, and encrypted where there
+/// are keys. The trace in the header is for other workers as well.
+async fn encode<M: PayloadVisitable + Send>(main: &NamespaceClient, message: &mut M) -> Result<(), Error> {
+    let client = main.client().await?;
+    let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+    encode_payloads(message, client.options().data_converter.codec(), &context)
+        .await
+        .map_err(Error::internal)
 }
 
 fn new_workflow(

@@ -16,6 +16,7 @@ async fn call(path: &str, answer: http::Response<Body>) -> http::Response<Body> 
     });
     let layer = RedLayer {
         services: ["red.Test"].into(),
+        paths: Arc::new(["A", "B", "C"].map(|method| format!("/red.Test/{method}")).into()),
     };
     let request = http::Request::builder().uri(path).body(Body::empty()).unwrap();
     layer.layer(inner).oneshot(request).await.unwrap()
@@ -53,6 +54,10 @@ async fn what_callers_make_up_makes_no_labels() {
     }
     assert_eq!(counted(OTHER, "UNIMPLEMENTED"), 1);
     assert_eq!(RPC_REQUESTS.with([OTHER, OTHER, "UNIMPLEMENTED"]).get(), 1);
+    // Nor does what is refused before anybody looks whether there is such an rpc.
+    drop(call("/red.Test/Guessed", Status::unauthenticated("who?").into_http()).await);
+    assert_eq!(counted(OTHER, "UNAUTHENTICATED"), 1);
+    assert_eq!(counted("Guessed", "UNAUTHENTICATED"), 0);
     drop(call("/grpc.health.v1.Health/Check", with_trailers(&Status::ok(""))).await);
     assert!(!crate::metrics::page().unwrap().contains("Health"));
 }

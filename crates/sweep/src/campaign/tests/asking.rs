@@ -5,6 +5,7 @@ use crate::spec::{Mode, WindowSpec};
 
 fn spec(mode: Mode) -> CampaignSpec {
     CampaignSpec {
+        version: 2,
         mode,
         grace_ms: 7_000,
         ..CampaignSpec::default()

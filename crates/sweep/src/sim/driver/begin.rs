@@ -29,6 +29,7 @@ impl Run<'_> {
         let workload_id = Some(WORKLOAD.to_owned()).filter(|_| !self.scenario.filter_target);
         let mut spec = CampaignSpec {
             engine: self.scenario.engine,
+            version: 2,
             mode: self.scenario.mode,
             grace_ms: self.scenario.grace_ms,
             max_affected: self.scenario.max_affected,
