@@ -12,7 +12,7 @@
 //! | [`batch_kinds`], [`batch_queue`], [`batch_python`] | every kind of batch operation, the queue for the slot, the activities from Python |
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
-//! | [`guards`], [`tokens`] | caps, deadlines, exclusions; tokens, what is protected, one at a time |
+//! | [`guards`], [`tokens`], [`several`] | caps, deadlines, exclusions; tokens, what is protected, one at a time; several targets as one |
 //! | [`modes`] | what is asked to end, and what becomes of what does not |
 //! | [`batch_processing`] | the tree that squares numbers: results, joining, other work, a killed worker |
 //! | [`orders`], [`orders_killed`] | orders against their ledger: each failure at each step, cancels, killed workers |
@@ -77,6 +77,7 @@ mod rpcs_work;
 mod schedules;
 mod scope;
 mod secured;
+mod several;
 mod shapes;
 mod signed;
 mod tokens;

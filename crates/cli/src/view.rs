@@ -63,6 +63,10 @@ pub fn target(target: Option<&Target>) -> String {
     match target.and_then(|target| target.selector.as_ref()) {
         Some(Selector::WorkloadId(id)) => format!("WorkloadId {id:?}"),
         Some(Selector::Query(query)) => format!("query {query}"),
+        Some(Selector::AnyOf(any)) => {
+            let parts: Vec<_> = any.targets.iter().map(|one| self::target(Some(one))).collect();
+            parts.join(", or ")
+        }
         None => "nothing".to_owned(),
     }
 }
@@ -71,6 +75,10 @@ fn target_json(target: Option<&Target>) -> Value {
     match target.and_then(|target| target.selector.as_ref()) {
         Some(Selector::WorkloadId(id)) => json!({ "workload_id": id }),
         Some(Selector::Query(query)) => json!({ "query": query }),
+        Some(Selector::AnyOf(any)) => {
+            let parts: Vec<_> = any.targets.iter().map(|one| target_json(Some(one))).collect();
+            json!({ "any_of": parts })
+        }
         None => Value::Null,
     }
 }

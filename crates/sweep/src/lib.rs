@@ -47,7 +47,7 @@ pub use message::{
     QuiesceStatus, Quiesced, Reply, StaleExecution, StartRange, Starter,
 };
 pub use outcome::{Outcome, PassSummary, Phase, Progress, Totals, Verdict, Why};
-pub use row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, Scope, StopReply};
+pub use row::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, Scope, StopReply, one_or_many};
 pub use seen::Seen;
 pub use spec::{
     AskSpec, CampaignSpec, ConfirmSpec, Engine, LimiterSpec, Mode, RetrySpec, WindowLimits, WindowSettings, WindowSpec,

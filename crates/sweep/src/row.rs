@@ -3,7 +3,7 @@
 //! A row is checked here once more before anything is stopped: the query already excludes what is ours, but a query is
 //! text, and a receipt that says "nothing outside the scope was stopped" must not hang on text alone.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Workflow ids that begin so are Quell's own, or the server's own, and are never stopped.
 const PROTECTED_PREFIXES: [&str; 3] = ["quell/", "quell-", "temporal-sys-"];
@@ -38,9 +38,10 @@ pub struct Row {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Scope {
-    /// When set, only executions whose `WorkloadId` is exactly this. Unset (default): the target is a filter which only
+    /// Unless empty, only executions whose `WorkloadId` is one of these. Empty (default): the target is a filter which only
     /// the server can evaluate, and a row's word for it is its presence in the listing.
-    pub workload_id: Option<String>,
+    #[serde(alias = "workload_id", deserialize_with = "one_or_many")]
+    pub workload_ids: Vec<String>,
     /// Whether what descends from the target is in scope, too. Default: no.
     pub descendants: bool,
     /// Workflow types that are never stopped. Default: none.
@@ -61,10 +62,31 @@ impl Scope {
                 .workload_id
                 .as_ref()
                 .is_some_and(|id| self.protected_workloads.contains(id));
-        let tagged = self.workload_id.is_none() || self.workload_id == row.workload_id;
+        let tagged = self.workload_ids.is_empty()
+            || row
+                .workload_id
+                .as_ref()
+                .is_some_and(|id| self.workload_ids.contains(id));
         let descends = self.descendants && row.descends;
         !protected && !row.workflow_id.is_empty() && (tagged || descends)
     }
+}
+
+/// Reads a list from a list, from a single text (as it was recorded when there could be one only), or from nothing.
+///
+/// # Errors
+/// Those of the deserializer.
+pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Recorded {
+        Many(Vec<String>),
+        One(Option<String>),
+    }
+    Ok(match Recorded::deserialize(deserializer)? {
+        Recorded::Many(many) => many,
+        Recorded::One(one) => one.into_iter().collect(),
+    })
 }
 
 /// Where a listing goes on, as the server gave it.

@@ -3,14 +3,19 @@
 
 mod query;
 
+use std::ops::RangeInclusive;
+
 use crate::{
     ids::OWN_PREFIXES,
     r#type::v1::{Target, target::Selector},
     validate::Checker,
 };
 
-/// Longest visibility filter that is taken, in characters.
+/// Longest visibility filter that is taken, in characters; of several together, too.
 pub const MAX_QUERY: usize = 4_000;
+
+/// How many targets may be one.
+pub const ANY_OF: RangeInclusive<usize> = 2..=20;
 
 /// Open: Running or Paused. `ExecutionStatus = "Paused"` is an invalid query before Temporal 1.30; this holds on every version.
 pub const OPEN: &str = "CloseTime IS NULL";
@@ -25,14 +30,13 @@ impl Filter {
     /// Whether its attributes exist only the server can say; that a query selects something by name, does not touch the
     /// server's own workflows and is a filter and nothing else is checked here.
     pub fn check(check: &mut Checker, field: &str, target: Option<&Target>) -> Self {
-        let nothing = Self(String::new());
         match target.and_then(|target| target.selector.as_ref()) {
             None => {
                 check.reject(
                     field,
-                    "workload_id or query must be given: an empty target is never read as \"all\"",
+                    "workload_id, query or any_of must be given: an empty target is never read as \"all\"",
                 );
-                nothing
+                Self(String::new())
             }
             Some(Selector::WorkloadId(id)) => {
                 check.workload_id(&format!("{field}.workload_id"), id);
@@ -41,11 +45,43 @@ impl Filter {
             Some(Selector::Query(query)) => match query_problem(query) {
                 Some(problem) => {
                     check.reject(&format!("{field}.query"), problem);
-                    nothing
+                    Self(String::new())
                 }
                 None => Self(query.trim().to_owned()),
             },
+            Some(Selector::AnyOf(any)) => Self::any_of(check, &format!("{field}.any_of.targets"), &any.targets),
         }
+    }
+
+    fn any_of(check: &mut Checker, field: &str, targets: &[Target]) -> Self {
+        let nothing = Self(String::new());
+        if !ANY_OF.contains(&targets.len()) {
+            let (least, most) = (ANY_OF.start(), ANY_OF.end());
+            check.reject(field, format!("must be {least} to {most} targets"));
+            return nothing;
+        }
+        let mut filters = Vec::with_capacity(targets.len());
+        for (at, target) in targets.iter().enumerate() {
+            let field = format!("{field}[{at}]");
+            if matches!(target.selector, Some(Selector::AnyOf(_))) {
+                check.reject(&format!("{field}.any_of"), "must not stand within an any_of");
+                continue;
+            }
+            filters.push(Self::check(check, &field, Some(target)).0);
+        }
+        let filter = filters
+            .iter()
+            .map(|one| format!("({one})"))
+            .collect::<Vec<_>>()
+            .join(" OR ");
+        if filters.len() < targets.len() || filters.iter().any(String::is_empty) {
+            return nothing;
+        }
+        if filter.chars().count() > MAX_QUERY {
+            check.reject(field, format!("must have at most {MAX_QUERY} characters together"));
+            return nothing;
+        }
+        Self(filter)
     }
 
     /// All open executions of the target, ours excluded.
@@ -64,6 +100,12 @@ impl Filter {
     #[must_use]
     pub fn as_if_open(&self) -> Option<Self> {
         query::as_if_open(&self.0).map(Self)
+    }
+
+    /// What is in both targets.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self(format!("({}) AND ({})", self.0, other.0))
     }
 
     /// The executions of the target for which `condition` holds, ours excluded. The caller's text comes last and in
@@ -98,6 +140,14 @@ fn query_problem(query: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::r#type::v1::AnyOf;
+
+    fn any_of(selectors: impl IntoIterator<Item = Selector>) -> Option<Selector> {
+        let targets = selectors.into_iter().map(|one| Target { selector: Some(one) });
+        Some(Selector::AnyOf(AnyOf {
+            targets: targets.collect(),
+        }))
+    }
 
     fn check(selector: Option<Selector>) -> Result<String, String> {
         let mut check = Checker::new();
@@ -122,6 +172,38 @@ mod tests {
         let open = check(Some(Selector::Query(query.into()))).unwrap();
         assert!(open.starts_with("CloseTime IS NULL AND NOT "), "{open}");
         assert!(open.ends_with(&format!(" AND ({query})")), "{open}");
+    }
+
+    #[test]
+    fn several_are_one_filter_and_each_is_checked() {
+        let one = || Selector::WorkloadId("1".into());
+        let query = |text: &str| Selector::Query(text.into());
+        let open = check(any_of([one(), query("A = 'x' OR B = 'y'")])).unwrap();
+        assert!(
+            open.ends_with(" AND ((WorkloadId = \"1\") OR (A = 'x' OR B = 'y'))"),
+            "{open}"
+        );
+        for (bad, field) in [
+            (any_of([]), "target.any_of.targets"),
+            (any_of([one()]), "target.any_of.targets"),
+            (any_of(std::iter::repeat_with(one).take(21)), "target.any_of.targets"),
+            (
+                any_of([one(), any_of([one(), one()]).unwrap()]),
+                "target.any_of.targets[1].any_of",
+            ),
+            (any_of([one(), query(" ")]), "target.any_of.targets[1].query"),
+            (
+                any_of([one(), query("CloseTime IS NULL")]),
+                "target.any_of.targets[1].query",
+            ),
+            (
+                any_of(std::iter::repeat_with(|| query(&format!("A = '{}'", "x".repeat(1_990)))).take(3)),
+                "target.any_of.targets",
+            ),
+        ] {
+            let problem = check(bad).unwrap_err();
+            assert!(problem.starts_with(&format!("{field}: ")), "{field}: {problem}");
+        }
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn a_look_that_was_cut_short_is_no_evidence_of_a_zero() {
 #[test]
 fn a_descendant_is_alive_only_as_the_child_of_the_same_parent() {
     let scope = crate::row::Scope {
-        workload_id: Some("1".to_owned()),
+        workload_ids: vec!["1".to_owned()],
         descendants: true,
         ..crate::Scope::default()
     };
@@ -263,7 +263,7 @@ fn page(confirm: &mut Confirm, now_ms: u64, rows: Vec<Row>, next: Option<u8>) {
 
 fn tagged() -> Confirm {
     let scope = crate::row::Scope {
-        workload_id: Some("1".to_owned()),
+        workload_ids: vec!["1".to_owned()],
         ..crate::row::Scope::default()
     };
     let mut confirm = Confirm::new(ConfirmSpec {

@@ -38,7 +38,7 @@ fn spec(cap: u64) -> WindowSpec {
         ..WindowSettings::default()
     };
     let scope = Scope {
-        workload_id: Some("1".to_owned()),
+        workload_ids: vec!["1".to_owned()],
         descendants: true,
         ..Scope::default()
     };

@@ -95,6 +95,7 @@ impl Spec {
         use quell_api::r#type::v1::target::Selector;
         let field = match request.target.as_ref().and_then(|target| target.selector.as_ref()) {
             Some(Selector::WorkloadId(_)) => "target.workload_id",
+            Some(Selector::AnyOf(_)) => "target.any_of",
             Some(Selector::Query(_)) | None => "target.query",
         };
         name_field(error, field)

@@ -85,14 +85,14 @@ impl CancelActivities {
         let span = info_span!("fence", answer = Empty, fence = Empty);
         let cancellation_id = &input.task.cancellation_id;
         let work = async {
-            let (answer, found) = match &input.workload_id {
-                Some(id) => {
-                    let schedules = async { Ok(schedules::pause(&self.namespace().await?, cancellation_id, id).await) };
-                    let source = fence::quiesce((&self.work_address, &self.peers), id, &input.reason, input.ttl_ms);
-                    let (answer, found) = tokio::join!(source, schedules);
-                    (answer, found.map_err(|error: ActivityError| error)?)
-                }
-                None => (fence::Answer::not_asked(), schedules::Found::default()),
+            let ids = &input.workload_ids;
+            let (answer, found) = if ids.is_empty() {
+                (fence::Answer::not_asked(), schedules::Found::default())
+            } else {
+                let schedules = async { Ok(schedules::pause(&self.namespace().await?, cancellation_id, ids).await) };
+                let sources = fence::quiesce((&self.work_address, &self.peers), ids, &input.reason, input.ttl_ms);
+                let (answer, found) = tokio::join!(sources, schedules);
+                (answer, found.map_err(|error: ActivityError| error)?)
             };
             let main = self.namespace().await?;
             let fence_ms = canary::server_time(&main, &input.task.cancellation_id)
@@ -124,7 +124,7 @@ impl CancelActivities {
     ) -> Result<Vec<String>, ActivityError> {
         let work = async {
             let main = self.namespace().await?;
-            schedules::give_back(&main, &input.cancellation_id, &input.schedules, input.search.as_deref())
+            schedules::give_back(&main, &input.cancellation_id, &input.schedules, &input.search)
                 .await
                 .map_err(|status| activity_error("giving schedules back", &status))
         };

@@ -94,7 +94,7 @@ impl CancellationApi {
         let main = self.main().await?;
         let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
         guards::unprotected(&main, self.defaults(), &filter).await?;
-        guards::alone(&self.mesh.canceler, &spec).await?;
+        guards::alone(&main, &self.mesh.canceler, &spec).await?;
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
             spec: Some(spec.to_proto()),
@@ -149,11 +149,12 @@ fn repeated(first: &View, spec: Spec, by_token: bool) -> Result<pb::StartCancell
 
 /// A refused query is the caller's if the caller wrote it; a missing search attribute is a fault of the set-up.
 pub(super) fn query_error(field: &str, target: &TargetSpec, status: Status) -> Error {
+    let invalid = |part| Error::InvalidArgument(vec![FieldViolation::new(format!("{field}.{part}"), status.message())]);
     match (status.code(), target) {
-        (Code::InvalidArgument, TargetSpec::Query(_)) => {
-            Error::InvalidArgument(vec![FieldViolation::new(format!("{field}.query"), status.message())])
-        }
-        (Code::InvalidArgument, TargetSpec::WorkloadId(_)) => {
+        (Code::InvalidArgument, TargetSpec::Query(_)) => invalid("query"),
+        // The server saw them as one, and does not say which it means.
+        (Code::InvalidArgument, TargetSpec::AnyOf(_)) if !target.by_id() => invalid("any_of"),
+        (Code::InvalidArgument, TargetSpec::WorkloadId(_) | TargetSpec::AnyOf(_)) => {
             let text = "the namespace has no search attribute WorkloadId of type Keyword";
             Error::precondition(Reason::SearchAttributeMissing, "WorkloadId", text)
         }
@@ -356,7 +357,7 @@ impl CancellationService for CancellationApi {
         request: Request<pb::RestoreCancellationRequest>,
     ) -> Result<Response<pb::RestoreCancellationResponse>, Status> {
         let requested_by = quell_mesh::auth::caller(&request);
-        let answer = restoration::api::restore(&self.mesh, request.into_inner(), requested_by).await?;
+        let answer = restoration::api::restore(&self.mesh, &self.budget, request.into_inner(), requested_by).await?;
         Ok(Response::new(answer))
     }
 

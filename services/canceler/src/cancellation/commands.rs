@@ -132,14 +132,18 @@ pub(super) fn start(
         Command::QuiesceSources { quiesce } => {
             let input = FenceInput {
                 task,
-                workload_id: input.spec.workload_id().filter(|_| quiesce).map(str::to_owned),
+                workload_ids: if quiesce {
+                    input.spec.target.workload_ids()
+                } else {
+                    Vec::new()
+                },
                 reason: format!("cancellation {}: {}", input.cancellation_id, input.spec.reason)
                     .chars()
                     .take(500)
                     .collect(),
                 ttl_ms: input.spec.deadline_ms.saturating_add(QUIESCE_MARGIN_MS),
             };
-            let may_pause = input.workload_id.is_some();
+            let may_pause = !input.workload_ids.is_empty();
             Box::pin(async move {
                 // Cancelled before it began: nothing is paused.
                 if token.is_cancelled() {
@@ -287,16 +291,21 @@ pub(super) async fn give_back(
     input: &CancelInput,
     ledger: &Ledger,
 ) -> Vec<String> {
-    let search = input.spec.workload_id().filter(|_| ledger.schedules_unsure);
+    let search = if ledger.schedules_unsure {
+        input.spec.target.workload_ids()
+    } else {
+        Vec::new()
+    };
+    let more = (!search.is_empty()).then_some("and others whose note says so");
     let named = |problem: String| {
         let mut ids: Vec<_> = ledger.schedules.iter().map(|one| one.schedule_id.as_str()).collect();
-        ids.extend(search.map(|_| "and others whose note says so"));
+        ids.extend(more);
         format!("schedules may still be paused ({}): {problem}", ids.join(", "))
     };
     let input = GiveBackInput {
         cancellation_id: input.cancellation_id.clone(),
         schedules: ledger.schedules.clone(),
-        search: search.map(str::to_owned),
+        search,
     };
     let options = within(GIVE_BACK, WorkflowCancellationToken::new());
     match ctx

@@ -36,6 +36,17 @@ impl Answer {
         }
     }
 
+    /// The worse of two: who refuses will do so again, who is not reached may not, who has accepted may still be effective.
+    fn or_worse(self, other: Self) -> Self {
+        let badness = |answer: &Self| match (answer.status, answer.word) {
+            (QuiesceStatus::Refused, _) => 3,
+            (QuiesceStatus::Unreachable, _) => 2,
+            (_, "effective") => 0,
+            _ => 1,
+        };
+        if badness(&other) > badness(&self) { other } else { self }
+    }
+
     /// With the fence and with what became of the schedules, as the machine wants it: the worst answer of all sources.
     pub(crate) fn at(&self, fence_ms: u64, schedules: &[String]) -> Quiesced {
         let status = match self.status {
@@ -56,14 +67,19 @@ impl Answer {
     }
 }
 
-/// Tells the work service to stop starting executions of a workload. It is asked to answer at once, not when the effect can be
+/// Tells the work service to stop starting executions of each workload: the worst answer counts.
+pub(crate) async fn quiesce(source: (&str, &Outgoing), workload_ids: &[String], reason: &str, ttl_ms: u64) -> Answer {
+    let asked = workload_ids.iter().map(|id| quiesce_one(source, id, reason, ttl_ms));
+    let answers = futures::future::join_all(asked).await;
+    answers
+        .into_iter()
+        .reduce(Answer::or_worse)
+        .unwrap_or_else(Answer::not_asked)
+}
+
+/// Tells it for one workload. It is asked to answer at once, not when the effect can be
 /// seen: every second of waiting is a second of growth.
-pub(crate) async fn quiesce(
-    (address, shown): (&str, &Outgoing),
-    workload_id: &str,
-    reason: &str,
-    ttl_ms: u64,
-) -> Answer {
+async fn quiesce_one((address, shown): (&str, &Outgoing), workload_id: &str, reason: &str, ttl_ms: u64) -> Answer {
     let channel = match channel(address, shown) {
         Ok(channel) => channel,
         Err(error) => {
@@ -92,7 +108,7 @@ pub(crate) async fn quiesce(
             Err(status) if attempt < ATTEMPTS && is_passing(status.code()) => {
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
-            Err(status) => return not_accepted(&status),
+            Err(status) => return not_accepted(workload_id, &status),
         }
     }
     Answer::not_asked()
@@ -111,7 +127,7 @@ fn accepted(state: QuiesceState) -> Answer {
     }
 }
 
-fn not_accepted(status: &Status) -> Answer {
+fn not_accepted(workload_id: &str, status: &Status) -> Answer {
     let (status_word, word) = match status.code() {
         Code::Unavailable
         | Code::ResourceExhausted
@@ -136,7 +152,7 @@ fn not_accepted(status: &Status) -> Answer {
         QuiesceStatus::Refused => format!("{:?}: {}", status.code(), status.message()),
         _ => Error::from_peer("work", status).public_message(),
     };
-    let detail = format!("the work service did not quiesce the workload ({word}): {why}");
+    let detail = format!("the work service did not quiesce workload {workload_id} ({word}): {why}");
     Answer {
         status: status_word,
         word,
@@ -149,13 +165,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_worst_answer_counts() {
+        let worst = |answers: Vec<Answer>| answers.into_iter().reduce(Answer::or_worse).unwrap().word;
+        let (effective, accepted_now) = (
+            || accepted(QuiesceState::Effective),
+            || accepted(QuiesceState::Accepted),
+        );
+        let unreachable = || not_accepted("1", &Status::unavailable("x"));
+        let refused = || not_accepted("1", &Status::failed_precondition("no"));
+        assert_eq!(worst(vec![effective(), accepted_now()]), "accepted");
+        assert_eq!(worst(vec![unreachable(), effective(), accepted_now()]), "unreachable");
+        assert_eq!(worst(vec![unreachable(), refused(), effective()]), "refused");
+    }
+
+    #[test]
     fn an_answer_is_one_of_the_words_of_the_contract() {
         assert_eq!(accepted(QuiesceState::Accepted).word, "accepted");
         assert_eq!(accepted(QuiesceState::Effective).word, "effective");
-        let refused = not_accepted(&Status::failed_precondition("no"));
+        let refused = not_accepted("1", &Status::failed_precondition("no"));
         assert_eq!((refused.status, refused.word), (QuiesceStatus::Refused, "refused"));
         assert!(refused.detail.contains("no"), "the source's own word");
-        let unreachable = not_accepted(&Status::unavailable("tcp connect error: 10.0.0.7:50051"));
+        let unreachable = not_accepted("1", &Status::unavailable("tcp connect error: 10.0.0.7:50051"));
         assert_eq!(
             (unreachable.status, unreachable.word),
             (QuiesceStatus::Unreachable, "unreachable")
@@ -169,7 +199,13 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let shown = Outgoing::open(&quell_mesh::config::CredentialSettings::default()).unwrap();
-        let answer = quiesce((&format!("http://127.0.0.1:{port}"), &shown), "1", "test", 1_000).await;
+        let answer = quiesce(
+            (&format!("http://127.0.0.1:{port}"), &shown),
+            &["1".to_owned(), "2".to_owned()],
+            "test",
+            1_000,
+        )
+        .await;
         assert_eq!(answer.status, QuiesceStatus::Unreachable);
     }
 }

@@ -10,7 +10,6 @@ use tonic_types::FieldViolation;
 
 use super::{
     api::query_error, convert::epoch_ms, namespace::Namespace, query::one_of, spec::Spec, store, token::Token,
-    view::View,
 };
 
 /// The token of a request, read; nothing when none was given.
@@ -104,16 +103,33 @@ pub(super) async fn unprotected(main: &Namespace, settings: &CancelSettings, fil
     })
 }
 
-/// Refuses a target that another cancellation is at. Found in the index, so two that start within its lag both begin; each then
-/// stops what it meets, and both prove their zero.
-pub(crate) async fn alone(canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
-    let same = |view: &View| view.about.spec.target == spec.target;
-    for first in store::running(canceler).await?.into_iter().filter(same) {
+/// Refuses a target that another cancellation is at: one that shares a part with it, or that has open executions in common.
+/// Found in the index, so two that start within its lag both begin; each then stops what it meets, and both prove their zero.
+pub(crate) async fn alone(main: &Namespace, canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
+    let filter = spec.filter();
+    for first in store::running(canceler).await? {
+        let common = overlap(main, &first.about.spec, spec, &filter).await?;
         // The index may not know yet that it has ended.
-        if store::find(canceler, &first.id).await?.is_some_and(|view| !view.ended) {
-            let text = format!("cancellation {} of the same target is running", first.id);
+        if common && store::find(canceler, &first.id).await?.is_some_and(|view| !view.ended) {
+            let text = format!("cancellation {} is running, of this target or a part of it", first.id);
             return Err(Error::precondition(Reason::CancellationRunning, "spec.target", text));
         }
     }
     Ok(())
+}
+
+async fn overlap(main: &Namespace, first: &Spec, spec: &Spec, filter: &Filter) -> Result<bool, Error> {
+    if first.target.shares_part_with(&spec.target) {
+        return Ok(true);
+    }
+    // Two ids have nothing in common, whatever the server says.
+    if first.target.by_id() && spec.target.by_id() {
+        return Ok(false);
+    }
+    match main.count(filter.and(&first.filter()).open()).await {
+        Ok(common) => Ok(common > 0),
+        // Each was counted for itself: what the server does not take is both together.
+        Err(status) if status.code() == Code::InvalidArgument => Ok(false),
+        Err(status) => Err(status.into()),
+    }
 }

@@ -46,8 +46,8 @@ pub(crate) struct Listing {
 
 /// How descendants are told from others.
 struct Descent {
-    /// The target's tag, which a descendant lacks, where it is told by one.
-    tag: Option<String>,
+    /// The target's tags, which a descendant lacks, where it is told by them.
+    tags: Vec<String>,
     /// What an ancestor has to match, whether it is open or not.
     filter: Filter,
     /// Since when it may have closed, in milliseconds since the epoch.
@@ -127,7 +127,7 @@ impl Listing {
             main,
             query: filter.open(),
             descent: ancestors.map(|filter| Descent {
-                tag: scope.workload_id.clone(),
+                tags: scope.workload_ids.clone(),
                 filter,
                 since_ms: since_ms.saturating_sub(CLOCKS_MS),
                 known: Mutex::default(),
@@ -182,7 +182,7 @@ impl Listing {
             descent.known().forget();
         }
         let mut query = format!("ParentWorkflowId IS NOT NULL AND {OPEN}");
-        if let Some(id) = &descent.tag {
+        for id in &descent.tags {
             query.push_str(&format!(" AND (WorkloadId IS NULL OR WorkloadId != \"{id}\")"));
         }
         if let Some(from_ms) = round.from_ms {

@@ -120,8 +120,9 @@ pub struct Task {
 pub struct FenceInput {
     /// The cancellation.
     pub task: Task,
-    /// The workload whose source is told to stop; unset: nobody is told.
-    pub workload_id: Option<String>,
+    /// The workloads whose sources are told to stop; none: nobody is told.
+    #[serde(alias = "workload_id", deserialize_with = "quell_sweep::one_or_many")]
+    pub workload_ids: Vec<String>,
     /// Why, for the source.
     pub reason: String,
     /// How long the source is to keep still, in milliseconds.
@@ -153,9 +154,9 @@ pub struct GiveBackInput {
     pub cancellation_id: String,
     /// Which.
     pub schedules: Vec<Paused>,
-    /// The workload whose schedules are searched for more that carry our note; unset when there cannot be more.
-    #[serde(default)]
-    pub search: Option<String>,
+    /// The workloads whose schedules are searched for more that carry our note; none when there cannot be more.
+    #[serde(default, deserialize_with = "quell_sweep::one_or_many")]
+    pub search: Vec<String>,
 }
 
 /// Input of `query_new_wf_executions`.

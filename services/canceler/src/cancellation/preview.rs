@@ -70,15 +70,15 @@ pub(crate) async fn run(
     let roots = counted(main, query::window(&filter, PassKind::Roots, StartRange::ALL), 0).await?;
     let now_ms = epoch_ms(SystemTime::now());
     let scope = Scope {
-        workload_id: target.workload_id().map(str::to_owned),
+        workload_ids: target.tags(),
         descendants,
         ..Scope::default()
     };
     let listing = Listing::whole(main.clone(), &filter, &scope, now_ms);
     let (descending, descending_is_bound) = listing.count_descendants(DESCENDANT_PAGES).await?;
-    let (schedules, problems) = match target.workload_id() {
-        Some(id) => schedules::find(main, id).await,
-        None => (Vec::new(), Vec::new()),
+    let (schedules, problems) = match target.workload_ids() {
+        none if none.is_empty() => (Vec::new(), Vec::new()),
+        ids => schedules::find(main, &ids).await,
     };
     let running = store::running(canceler).await?;
     tokio::time::sleep_until(first_at + GROWTH_SPAN).await;
@@ -100,8 +100,14 @@ pub(crate) async fn run(
         warnings.push("the server could not count in time: there are at least so many".to_owned());
     }
     warnings.extend(problems);
-    for view in running.iter().filter(|view| view.about.spec.target == target) {
-        warnings.push(format!("cancellation {} of the same target is running", view.id));
+    for view in running
+        .iter()
+        .filter(|view| view.about.spec.target.shares_part_with(&target))
+    {
+        warnings.push(format!(
+            "cancellation {} is running, of this target or a part of it",
+            view.id
+        ));
     }
     Ok(pb::PreviewCancellationResponse {
         open: count(open.count),

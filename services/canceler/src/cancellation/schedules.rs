@@ -60,12 +60,12 @@ struct Described {
     state: ScheduleState,
 }
 
-/// Pauses what starts executions with this WorkloadId and is not paused yet. What another cancellation has paused is taken over: it
+/// Pauses what starts executions with one of these WorkloadIds and is not paused yet. What another cancellation has paused is taken over: it
 /// would be given back at that one's end.
-pub(crate) async fn pause(main: &Namespace, cancellation_id: &str, workload_id: &str) -> Found {
+pub(crate) async fn pause(main: &Namespace, cancellation_id: &str, workload_ids: &[String]) -> Found {
     let mut found = Found::default();
     let note = note(cancellation_id);
-    let described = describe_all(main, workload_id, &mut found.problems).await;
+    let described = describe_all(main, workload_ids, &mut found.problems).await;
     // An attempt that was lost may have paused one which cannot be looked at now.
     found.unsure = !found.problems.is_empty();
     for Described { schedule_id, state, .. } in described.into_iter().filter(|one| one.is_targets) {
@@ -93,16 +93,16 @@ pub(crate) async fn pause(main: &Namespace, cancellation_id: &str, workload_id: 
     found
 }
 
-/// What starts executions with this WorkloadId and is not paused, and what could not be looked at. Changes nothing.
-pub(crate) async fn find(main: &Namespace, workload_id: &str) -> (Vec<String>, Vec<String>) {
+/// What starts executions with one of these WorkloadIds and is not paused, and what could not be looked at. Changes nothing.
+pub(crate) async fn find(main: &Namespace, workload_ids: &[String]) -> (Vec<String>, Vec<String>) {
     let mut problems = Vec::new();
-    let described = describe_all(main, workload_id, &mut problems).await;
+    let described = describe_all(main, workload_ids, &mut problems).await;
     let active = described.into_iter().filter(|one| one.is_targets && !one.state.paused);
     (active.map(|one| one.schedule_id).collect(), problems)
 }
 
 /// Gives back what was paused, as far as it still carries our note; when that is not all that may be paused, what starts
-/// executions with this WorkloadId is searched for our note, too. Says what could not be given back; one that is gone, or that
+/// executions with one of these WorkloadIds is searched for our note, too. Says what could not be given back; one that is gone, or that
 /// somebody else has touched, is nobody's problem.
 ///
 /// # Errors
@@ -112,13 +112,13 @@ pub(crate) async fn give_back(
     main: &Namespace,
     cancellation_id: &str,
     paused: &[Paused],
-    search: Option<&str>,
+    search: &[String],
 ) -> Result<Vec<String>, Status> {
     let mut problems = Vec::new();
     let mut paused = paused.to_vec();
-    if let Some(workload_id) = search {
+    if !search.is_empty() {
         let note = note(cancellation_id);
-        let described = describe_all(main, workload_id, &mut problems).await;
+        let described = describe_all(main, search, &mut problems).await;
         let forgotten = described.into_iter().filter(|one| one.state.notes == note);
         paused.extend(forgotten.map(|one| Paused {
             schedule_id: one.schedule_id,
@@ -141,7 +141,7 @@ pub(crate) async fn give_back(
 
 async fn give_one_back(main: &Namespace, cancellation_id: &str, paused: &Paused) -> Result<(), Status> {
     let note = note(cancellation_id);
-    let state = main.describe_schedule(&paused.schedule_id, "").await?.state;
+    let state = main.describe_schedule(&paused.schedule_id, &[]).await?.state;
     if !state.paused || state.notes != note {
         return Ok(());
     }
@@ -168,7 +168,7 @@ fn problem(schedule_id: &str, what: &str, status: &Status) -> String {
 }
 
 /// Describes all schedules of the namespace, as far as that can be done in time.
-async fn describe_all(main: &Namespace, workload_id: &str, problems: &mut Vec<String>) -> Vec<Described> {
+async fn describe_all(main: &Namespace, workload_ids: &[String], problems: &mut Vec<String>) -> Vec<Described> {
     let started = Instant::now();
     let mut described = Vec::new();
     let mut token = Vec::new();
@@ -183,7 +183,7 @@ async fn describe_all(main: &Namespace, workload_id: &str, problems: &mut Vec<St
         };
         let mut answers = stream::iter(entries)
             .map(|entry| async move {
-                let answer = main.describe_schedule(&entry.schedule_id, workload_id).await;
+                let answer = main.describe_schedule(&entry.schedule_id, workload_ids).await;
                 (entry.schedule_id, answer)
             })
             .buffer_unordered(AT_ONCE);
@@ -235,7 +235,7 @@ impl Namespace {
         Ok((answer.schedules, answer.next_page_token))
     }
 
-    async fn describe_schedule(&self, schedule_id: &str, workload_id: &str) -> Result<Described, Status> {
+    async fn describe_schedule(&self, schedule_id: &str, workload_ids: &[String]) -> Result<Described, Status> {
         let request = DescribeScheduleRequest {
             namespace: self.name().to_owned(),
             schedule_id: schedule_id.to_owned(),
@@ -248,7 +248,7 @@ impl Namespace {
         };
         Ok(Described {
             schedule_id: schedule_id.to_owned(),
-            is_targets: tag.as_deref() == Some(workload_id),
+            is_targets: tag.is_some_and(|tag| workload_ids.contains(&tag)),
             state: schedule.state.unwrap_or_default(),
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use quell_api::{
     canceler::v1 as pb,
     target::Filter,
-    r#type::v1::{Target, target::Selector},
+    r#type::v1::{AnyOf, Target, target::Selector},
     validate::Checker,
 };
 use quell_mesh::config::CancelSettings;
@@ -30,6 +30,8 @@ pub enum TargetSpec {
     WorkloadId(String),
     /// Those that this visibility filter matches.
     Query(String),
+    /// Those that any of these selects.
+    AnyOf(Vec<Self>),
 }
 
 impl TargetSpec {
@@ -39,16 +41,66 @@ impl TargetSpec {
         match target.and_then(|target| target.selector.clone()) {
             Some(Selector::Query(query)) => Self::Query(query.trim().to_owned()),
             Some(Selector::WorkloadId(id)) => Self::WorkloadId(id),
+            // Several are not several of several: the check refused those.
+            Some(Selector::AnyOf(any)) => {
+                let single = |one: &&Target| !matches!(one.selector, Some(Selector::AnyOf(_)));
+                Self::AnyOf(
+                    any.targets
+                        .iter()
+                        .filter(single)
+                        .map(|one| Self::of(Some(one)))
+                        .collect(),
+                )
+            }
             None => Self::WorkloadId(String::new()),
         }
     }
 
-    /// The workload, if it is one by id.
-    #[must_use]
-    pub fn workload_id(&self) -> Option<&str> {
+    /// The single targets that it is made of.
+    pub(crate) fn parts(&self) -> &[Self] {
         match self {
-            Self::WorkloadId(id) => Some(id),
-            Self::Query(_) => None,
+            Self::AnyOf(parts) => parts,
+            Self::WorkloadId(_) | Self::Query(_) => std::slice::from_ref(self),
+        }
+    }
+
+    /// The workloads that it names by id: those whose sources can be told to stop.
+    #[must_use]
+    pub fn workload_ids(&self) -> Vec<String> {
+        let id = |part: &Self| match part {
+            Self::WorkloadId(id) => Some(id.clone()),
+            Self::Query(_) | Self::AnyOf(_) => None,
+        };
+        self.parts().iter().filter_map(id).collect()
+    }
+
+    /// Whether one of its parts is one of the other's, too.
+    pub(crate) fn shares_part_with(&self, other: &Self) -> bool {
+        self.parts().iter().any(|part| other.parts().contains(part))
+    }
+
+    /// Whether all of it is named by id.
+    #[must_use]
+    pub fn by_id(&self) -> bool {
+        self.parts().iter().all(|part| matches!(part, Self::WorkloadId(_)))
+    }
+
+    /// The workloads whose executions are all that may be stopped; none when the target is not all by id.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        if self.by_id() { self.workload_ids() } else { Vec::new() }
+    }
+
+    fn to_proto(&self) -> Target {
+        let selector = match self {
+            Self::WorkloadId(id) => Selector::WorkloadId(id.clone()),
+            Self::Query(query) => Selector::Query(query.clone()),
+            Self::AnyOf(parts) => Selector::AnyOf(AnyOf {
+                targets: parts.iter().map(Self::to_proto).collect(),
+            }),
+        };
+        Target {
+            selector: Some(selector),
         }
     }
 }
@@ -186,12 +238,12 @@ impl Spec {
             Duration::from_millis(100)..=secs(300),
         );
         let target = TargetSpec::of(given.target.as_ref());
-        let by_id = matches!(target, TargetSpec::WorkloadId(_));
-        let quiesce = given.quiesce.unwrap_or(true) && by_id;
-        if given.require_quiesce && !quiesce {
+        let by_id = target.by_id();
+        let quiesce = given.quiesce.unwrap_or(true) && !target.workload_ids().is_empty();
+        if given.require_quiesce && !(quiesce && by_id) {
             check.reject(
                 "spec.require_quiesce",
-                "needs quiesce, and a target by workload_id: nobody else can be told to stop",
+                "needs quiesce, and a target by workload_id, or by several: nobody else can be told to stop",
             );
         }
         let include_descendants = given.include_descendants.unwrap_or(true);
@@ -236,12 +288,6 @@ impl Spec {
         }
     }
 
-    /// The workload that is stopped, if it is one by id.
-    #[must_use]
-    pub fn workload_id(&self) -> Option<&str> {
-        self.target.workload_id()
-    }
-
     /// The filter of its target, which was checked when the spec was.
     #[must_use]
     pub fn filter(&self) -> Filter {
@@ -258,7 +304,7 @@ impl Spec {
             mode: self.mode,
             grace_ms: self.grace_ms,
             scope: Scope {
-                workload_id: self.workload_id().map(str::to_owned),
+                workload_ids: self.target.tags(),
                 descendants: self.include_descendants,
                 protected_types: settings.protected_types.clone(),
                 protected_workloads: settings.protected_workloads.clone(),
@@ -285,14 +331,8 @@ impl Spec {
     /// As callers see it.
     #[must_use]
     pub fn to_proto(&self) -> pb::CancellationSpec {
-        let selector = match &self.target {
-            TargetSpec::WorkloadId(id) => Selector::WorkloadId(id.clone()),
-            TargetSpec::Query(query) => Selector::Query(query.clone()),
-        };
         pb::CancellationSpec {
-            target: Some(Target {
-                selector: Some(selector),
-            }),
+            target: Some(self.target.to_proto()),
             reason: self.reason.clone(),
             engine: match self.engine {
                 _ if self.auto => pb::Engine::Auto,
@@ -439,6 +479,39 @@ mod tests {
     }
 
     #[test]
+    fn several_targets_are_quiesced_as_far_as_they_are_named_by_id() {
+        let by_id = |id: &str| Selector::WorkloadId(id.into());
+        let spec = |selectors: [Selector; 2], require_quiesce| {
+            let targets = selectors.into_iter().map(|one| Target { selector: Some(one) });
+            let given = pb::CancellationSpec {
+                target: target(Selector::AnyOf(AnyOf {
+                    targets: targets.collect(),
+                })),
+                reason: "x".into(),
+                require_quiesce,
+                ..Default::default()
+            };
+            let mut check = Checker::new();
+            let (spec, filter) = Spec::check(&mut check, Some(&given), &defaults());
+            let spec = check.finish(spec)?;
+            assert_eq!(spec.filter(), filter);
+            assert_eq!(TargetSpec::of(Some(&spec.target.to_proto())), spec.target);
+            Ok::<_, Vec<tonic_types::FieldViolation>>(spec)
+        };
+        let ids = spec([by_id("a"), by_id("b")], true).unwrap();
+        assert!(ids.quiesce);
+        assert_eq!(ids.target.workload_ids(), ["a", "b"]);
+        assert_eq!(ids.campaign("c", &defaults()).scope.workload_ids, ["a", "b"]);
+        let mixed = || [by_id("a"), Selector::Query("WorkflowType = 'B'".into())];
+        let spec_of_mixed = spec(mixed(), false).unwrap();
+        assert!(spec_of_mixed.quiesce);
+        assert_eq!(spec_of_mixed.target.workload_ids(), ["a"]);
+        assert!(spec_of_mixed.campaign("c", &defaults()).scope.workload_ids.is_empty());
+        let refused = spec(mixed(), true).unwrap_err();
+        assert_eq!(refused[0].field, "spec.require_quiesce");
+    }
+
+    #[test]
     fn a_query_cannot_be_quiesced_and_has_no_scope_by_row() {
         let given = pb::CancellationSpec {
             target: target(Selector::Query("WorkflowType = 'A'".into())),
@@ -452,7 +525,7 @@ mod tests {
         check.finish(()).unwrap();
         assert!(!spec.quiesce);
         let campaign = spec.campaign("c", &defaults());
-        assert_eq!(campaign.scope.workload_id, None);
+        assert!(campaign.scope.workload_ids.is_empty());
         assert_eq!((campaign.window.limiter.initial, campaign.window.limiter.max), (4, 4));
     }
 }

@@ -336,9 +336,10 @@ async fn conclude(
         since_ms: outcome.fence_ms.unwrap_or(ledger.start_ms),
         blockers: outcome.verdict == Verdict::Blocked,
         // Without a tag to lack there are no suspects.
-        types: match input.spec.workload_id() {
-            Some(_) => outcome.seen.types.iter().cloned().collect(),
-            None => Vec::new(),
+        types: if input.spec.target.tags().is_empty() {
+            Vec::new()
+        } else {
+            outcome.seen.types.iter().cloned().collect()
         },
         first_start_ms: outcome.seen.first_start_ms.unwrap_or_default(),
     };

@@ -116,8 +116,8 @@ impl RestoreActivities {
             left = Empty
         );
         let work = async {
-            self.alone(&input.asked.cancellation_id).await?;
             let main = self.namespace().await?;
+            self.alone(&main, &input.asked.cancellation_id).await?;
             let items = resetter::read(&self.payloads, &input.chunk).await;
             let items = items.map_err(|error| failed(error.into()))?;
             let output = resetter::run(&ctx, &main, &self.shutdown, &items, &input).await?;
@@ -142,7 +142,7 @@ impl RestoreActivities {
         input: ResumeInput,
     ) -> Result<Resumed, ActivityError> {
         let work = async {
-            self.alone(&input.cancellation_id).await?;
+            self.alone(&self.namespace().await?, &input.cancellation_id).await?;
             Ok(resume::run((&self.work_address, &self.peers), &input).await)
         };
         beating(&ctx, Beat::default, work).await
@@ -152,10 +152,10 @@ impl RestoreActivities {
 impl RestoreActivities {
     /// Fails for good when the target is being stopped again: what is restored now, and a source that is told to go on, would be its
     /// next runaway.
-    async fn alone(&self, cancellation_id: &str) -> Result<(), ActivityError> {
+    async fn alone(&self, main: &Namespace, cancellation_id: &str) -> Result<(), ActivityError> {
         let ground = Ground::of(&self.canceler, &self.payloads, cancellation_id).await;
         let ground = ground.map_err(|error| failed(error.into()))?;
-        let alone = guards::alone(&self.canceler, &ground.spec).await;
+        let alone = guards::alone(main, &self.canceler, &ground.spec).await;
         alone.map_err(|error| failed(error.into()))
     }
 }

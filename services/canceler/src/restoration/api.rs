@@ -8,7 +8,7 @@ use super::{
     seeds::Ground,
     store::{self, View},
 };
-use crate::cancellation::{convert::count, guards};
+use crate::cancellation::{Budget, convert::count, guards, namespace::Namespace};
 
 const DEFAULT_REASON: &str = "restored by request";
 const DEFAULT_MAX_AFFECTED: i64 = 10_000;
@@ -23,6 +23,7 @@ const MAX_CONCURRENCY: i32 = 200;
 /// refuses.
 pub(crate) async fn restore(
     mesh: &Mesh,
+    budget: &Budget,
     request: pb::RestoreCancellationRequest,
     requested_by: String,
 ) -> Result<pb::RestoreCancellationResponse, Error> {
@@ -52,7 +53,8 @@ pub(crate) async fn restore(
         let text = format!("{stopped} executions were stopped, and max_affected is {max_affected}: raise it");
         return Err(Error::precondition(Reason::MaxAffectedExceeded, "max_affected", text));
     }
-    guards::alone(&mesh.canceler, &ground.spec).await?;
+    let main = Namespace::connect(&mesh.main, budget.clone()).await?;
+    guards::alone(&main, &mesh.canceler, &ground.spec).await?;
     let response = |joined| pb::RestoreCancellationResponse {
         cancellation_id: id.clone(),
         stopped: count(stopped),
@@ -71,11 +73,11 @@ pub(crate) async fn restore(
         requested_by,
         max_affected,
         concurrency: u32::try_from(concurrency).unwrap_or(1),
-        resume: ground
-            .spec
-            .workload_id()
-            .filter(|_| request.resume_sources.unwrap_or(true))
-            .map(str::to_owned),
+        resume: if request.resume_sources.unwrap_or(true) {
+            ground.spec.target.workload_ids()
+        } else {
+            Vec::new()
+        },
     };
     let started = store::start(&mesh.canceler, asked).await?;
     tracing::info!(cancellation_id = id, stopped, started, "restoration asked for");

@@ -24,8 +24,9 @@ pub struct Asked {
     pub max_affected: u64,
     /// Calls in flight at once.
     pub concurrency: u32,
-    /// Workload whose source is told to go on at the end; unset: nobody is told.
-    pub resume: Option<String>,
+    /// Workloads whose sources are told to go on at the end; none: nobody is told.
+    #[serde(deserialize_with = "quell_sweep::one_or_many")]
+    pub resume: Vec<String>,
 }
 
 /// Input of the workflow.
@@ -201,8 +202,9 @@ pub(crate) struct Beat {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ResumeInput {
-    /// The workload.
-    pub workload_id: String,
+    /// The workloads.
+    #[serde(alias = "workload_id", deserialize_with = "quell_sweep::one_or_many")]
+    pub workload_ids: Vec<String>,
     /// Whose restoration it is.
     pub cancellation_id: String,
 }

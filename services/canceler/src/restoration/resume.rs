@@ -12,11 +12,24 @@ use crate::cancellation::status::is_passing;
 
 /// How long the source may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The answer of one that goes on.
+const RESUMED: &str = "resumed";
 /// Tries, when it cannot be reached.
 const ATTEMPTS: u32 = 3;
 
-/// Tells it.
-pub(super) async fn run((address, credentials): (&str, &Outgoing), input: &ResumeInput) -> Resumed {
+/// Tells it of each workload: the worst answer counts.
+pub(super) async fn run(source: (&str, &Outgoing), input: &ResumeInput) -> Resumed {
+    let mut all = Resumed::default();
+    for workload_id in &input.workload_ids {
+        let one = run_one(source, workload_id).await;
+        if all.answer.is_empty() || one.answer != RESUMED {
+            all = one;
+        }
+    }
+    all
+}
+
+async fn run_one((address, credentials): (&str, &Outgoing), workload_id: &str) -> Resumed {
     let told = |answer: &str, detail: String| Resumed {
         answer: answer.to_owned(),
         detail,
@@ -34,12 +47,12 @@ pub(super) async fn run((address, credentials): (&str, &Outgoing), input: &Resum
     let mut attempt = 1;
     let status = loop {
         let mut request = Request::new(ResumeRequest {
-            workload_id: input.workload_id.clone(),
+            workload_id: workload_id.to_owned(),
         });
         request.set_timeout(TIMEOUT);
         let answer = tokio::time::timeout(TIMEOUT, client.resume(request)).await;
         match answer.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("no answer in time"))) {
-            Ok(_) => return told("resumed", String::new()),
+            Ok(_) => return told(RESUMED, String::new()),
             Err(status) if attempt < ATTEMPTS && is_passing(status.code()) => {
                 attempt += 1;
                 tokio::time::sleep(Duration::from_millis(300)).await;
@@ -60,8 +73,7 @@ pub(super) async fn run((address, credentials): (&str, &Outgoing), input: &Resum
     told(
         word,
         format!(
-            "the work service did not let workload {} go on ({word}): {why}; its spawners keep still until the receipt's quiesced_until",
-            input.workload_id
+            "the work service did not let workload {workload_id} go on ({word}): {why}; its spawners keep still until the receipt's quiesced_until"
         ),
     )
 }

@@ -187,14 +187,12 @@ async fn restore(
         *report.left.counts.entry(Why::NotTried).or_default() += left;
     }
 
-    if let Some(workload_id) = asked.resume.clone()
-        && !token.is_cancelled()
-    {
+    if !asked.resume.is_empty() && !token.is_cancelled() {
         standing.phase = Phase::Resuming;
         publish(ctx, standing)?;
         let options = within(RESUME, token.clone());
         let resume = ResumeInput {
-            workload_id,
+            workload_ids: asked.resume.clone(),
             cancellation_id: asked.cancellation_id.clone(),
         };
         match ctx

@@ -2,13 +2,14 @@
 
 use super::{client, report, until_ended};
 use crate::clients::{Addresses, unary};
+use crate::commands::target;
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
 use quell_api::batch::v1::{
     BatchExecution, BatchOperationKind, BatchReset, BatchSignal, ResetExclude, StartBatchOperationRequest,
     StartBatchOperationResponse, batch_reset::To,
 };
-use quell_api::r#type::v1::{Target, target::Selector};
+use quell_api::r#type::v1::target::Selector;
 use serde_json::{Value, json};
 
 /// What is done to each execution.
@@ -38,16 +39,16 @@ enum ExcludeArg {
     Nexus,
 }
 
-/// Exactly one of the three.
+/// One of the three: what is given several times is one target.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct WhichArgs {
-    /// All open executions with this WorkloadId.
+    /// All open executions with this WorkloadId; may be repeated.
     #[arg(long, value_name = "ID")]
-    workload_id: Option<String>,
-    /// All open executions that match this visibility filter.
+    workload_id: Vec<String>,
+    /// All open executions that match this visibility filter; may be repeated.
     #[arg(long, value_name = "FILTER")]
-    query: Option<String>,
+    query: Vec<String>,
     /// This execution; may be given up to 1,000 times.
     #[arg(long = "execution", value_name = "WORKFLOW_ID[@RUN_ID]", value_parser = parse_execution)]
     executions: Vec<BatchExecution>,
@@ -144,12 +145,13 @@ impl StartArgs {
 impl From<StartArgs> for StartBatchOperationRequest {
     fn from(args: StartArgs) -> Self {
         let reset = args.reset();
-        let by_id = args.which.workload_id.map(Selector::WorkloadId);
-        let selector = by_id.or_else(|| args.which.query.map(Selector::Query));
+        let by_id = args.which.workload_id.into_iter().map(Selector::WorkloadId);
+        let mut selectors = by_id
+            .chain(args.which.query.into_iter().map(Selector::Query))
+            .peekable();
         Self {
-            target: selector.map(|selector| Target {
-                selector: Some(selector),
-            }),
+            // Without one there is a list.
+            target: selectors.peek().is_some().then(|| target::any_of(selectors)),
             kind: match args.kind {
                 KindArg::Terminate => BatchOperationKind::Terminate,
                 KindArg::Cancel => BatchOperationKind::Cancel,

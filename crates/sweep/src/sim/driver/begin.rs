@@ -26,7 +26,7 @@ impl Run<'_> {
             },
             ..WindowSettings::default()
         };
-        let workload_id = Some(WORKLOAD.to_owned()).filter(|_| !self.scenario.filter_target);
+        let tag = (!self.scenario.filter_target).then(|| WORKLOAD.to_owned());
         let mut spec = CampaignSpec {
             engine: self.scenario.engine,
             version: 2,
@@ -38,7 +38,7 @@ impl Run<'_> {
             window: settings,
             ..CampaignSpec::default()
         };
-        spec.scope.workload_id = workload_id;
+        spec.scope.workload_ids = tag.into_iter().collect();
         if let Some(mutation) = self.scenario.mutation {
             mutation.mutate_spec(&mut spec);
         }
