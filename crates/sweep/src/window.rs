@@ -14,10 +14,12 @@
 //!   instead of stopped: only one that is really open makes the cap "reached".
 //! - **Asking** ([`crate::WindowSpec::ask`]): the same, with requests to end in place of stops, and listing goes on until the grace is
 //!   over or nothing is open any more.
+//! - **Others** who close what is listed, above all the server's cascade, are left to it while they are faster than we are.
 //! - **Retries** are per target, with growing delay. A failure is reported once, when there are no more tries.
 
 mod ask;
 mod flow;
+mod others;
 mod pace;
 mod queue;
 mod types;
@@ -32,6 +34,7 @@ use crate::spec::{WindowLimits, WindowSpec};
 use crate::tries::Tries;
 use ask::Ask;
 use flow::{Call, Listing, Target};
+use others::Others;
 use pace::Pace;
 use queue::Queue;
 pub use types::{Asked, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
@@ -83,6 +86,7 @@ pub struct Window {
     seen: Box<Seen>,
     /// Set when it asks.
     ask: Option<Ask>,
+    others: Others,
 }
 
 impl Window {
@@ -136,6 +140,7 @@ impl Window {
                 ..Seen::default()
             }),
             ask,
+            others: Others::default(),
             spec,
         }
     }
@@ -148,6 +153,7 @@ impl Window {
         if let Some(step) = self.reserve_step() {
             return step;
         }
+        self.leave_to_others(now_ms);
         if let Some(token) = self.list_step(now_ms) {
             return Step::List { token };
         }
@@ -216,9 +222,11 @@ impl Window {
         match reply {
             StopReply::Stopped => {
                 self.limiter.on_sample(now_ms, in_flight, Sample::Done { took_us });
+                self.others.note(false);
                 self.acknowledged(target);
             }
             StopReply::AlreadyCompleted => {
+                self.others.note(!target.ambiguous);
                 self.refund(&mut target);
                 self.settle(target, TargetResult::AlreadyClosed);
             }

@@ -32,6 +32,16 @@ impl Queue {
         self.heads.is_empty() && self.leaves.is_empty()
     }
 
+    /// How many of it may have children.
+    pub(super) fn heads(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// How many of it have a parent and no children.
+    pub(super) fn leaves(&self) -> usize {
+        self.leaves.len()
+    }
+
     /// Whether the run that the target was listed with waits here.
     pub(super) fn contains(&self, start_ms: u64, run_id: &str) -> bool {
         let key = (start_ms, run_id.to_owned());

@@ -3,6 +3,7 @@
 mod asking;
 mod held;
 mod limits;
+mod others;
 
 use super::*;
 use crate::row::Scope;
