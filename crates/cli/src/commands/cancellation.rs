@@ -24,7 +24,7 @@ pub(super) struct PreviewArgs {
     /// Do not count what only descends from the target.
     #[arg(long)]
     no_descendants: bool,
-    /// The mode of the cancellation that is to follow: the token is good for this one only.
+    /// The mode of the cancellation that is to follow: the token (printed with --json) is good for this one only.
     #[arg(long, value_enum, default_value = "terminate")]
     mode: ModeArg,
 }

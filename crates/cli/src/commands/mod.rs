@@ -29,7 +29,7 @@ use serde_json::json;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, and for a cancellation CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED;
+Exit codes: 0 done, and for a cancellation (stop, watch, receipt) CLEAN; 1 failed; 2 RESIDUE; 3 BLOCKED; 4 ABORTED;
 5 a receipt that does not hold; 64 wrong usage. Of a restoration: 0 RESTORED; 2 PARTIAL; 3 REFUSED; 4 ABORTED.
 With --json the last line of standard output is one JSON object.";
 
@@ -56,7 +56,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Restarts activity workers all the time and counts what is lost, beside what others lose.
     Chaos(chaos::ChaosArgs),
-    /// Checks a mesh: each line says ok, or what to do.
+    /// Checks a mesh: each line says ok, or what to do. Addresses come from the services' settings (`TEMPORAL_*`, `QUELL_*`), not from --work and its like.
     Doctor(doctor::DoctorArgs),
     /// Finds or fetches the programs that a mesh needs: temporal, grpcurl, jaeger.
     Tools(tools::ToolsArgs),
@@ -76,7 +76,7 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Changes the limits of a running cancellation.
     Adjust(cancellation::AdjustArgs),
-    /// Aborts a cancellation: nothing more is stopped.
+    /// Aborts a cancellation: Quell stops nothing more. What the server's cascade is ending goes on to end; the source stays held.
     Abort(cancellation::AbortArgs),
     /// Lists cancellations, newest first.
     List(cancellation::ListArgs),
@@ -86,7 +86,7 @@ enum Command {
     Failures(failures::FailuresArgs),
     /// Undoes a cancellation: what it terminated runs on from its last completed workflow task. Ctrl-C leaves the restoration running.
     Restore(restore::RestoreArgs),
-    /// Prints a script that completes this command's words in a shell.
+    /// Prints a script that completes this command's words in a shell: `source <(quell completion bash)`.
     Completion {
         /// Which shell.
         shell: clap_complete::Shell,

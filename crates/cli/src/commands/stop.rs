@@ -72,10 +72,10 @@ pub(super) struct StopArgs {
     /// What becomes of what is open.
     #[arg(long, value_enum, default_value = "terminate")]
     mode: ModeArg,
-    /// How long what was asked to end may take [default: 60s].
+    /// How long what was asked to end may take, from when all have been asked [default: 60s].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     grace: Option<prost_types::Duration>,
-    /// The most executions that may be stopped [default: 10000].
+    /// The most executions that may be stopped. More at the start are refused, unless a token or the typed count allows them; on the way it ends ABORTED [default: 10000].
     #[arg(long, value_name = "N")]
     max_affected: Option<i64>,
     /// Most stops in flight at once [default: 750].
@@ -90,7 +90,7 @@ pub(super) struct StopArgs {
     /// End before anything is stopped when the source cannot be told to stop spawning.
     #[arg(long)]
     require_quiesce: bool,
-    /// How long it may take in all [default: 1h].
+    /// How long it may take in all; the source is held for as long and a minute more, also after the end [default: 1h].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     deadline: Option<prost_types::Duration>,
     /// Empty looks in a row that count as zero [default: 3].
@@ -111,10 +111,10 @@ pub(super) struct StopArgs {
     /// Do not ask, on a terminal, for the count to be typed.
     #[arg(long)]
     yes: bool,
-    /// Show what would be stopped, as `quell preview` does; start nothing.
+    /// Show what would be stopped, as `quell preview` does; start nothing. Does not look at --max-affected.
     #[arg(long, conflicts_with = "detach")]
     dry_run: bool,
-    /// Only check; start nothing.
+    /// Only check, --max-affected too; start nothing.
     #[arg(long)]
     validate_only: bool,
     /// Start it and return without watching.

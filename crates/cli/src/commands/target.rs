@@ -7,7 +7,7 @@ use quell_api::r#type::v1::{AnyOf, Target};
 #[derive(Debug, Clone, clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct TargetArgs {
-    /// All open executions with this WorkloadId; may be repeated.
+    /// All open executions with this WorkloadId; one that nothing bears is no error. May be repeated.
     #[arg(long, value_name = "ID")]
     pub(super) workload_id: Vec<String>,
     /// All open executions that match this visibility filter; may be repeated.

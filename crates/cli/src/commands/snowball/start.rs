@@ -11,46 +11,46 @@ use crate::commands::parse_duration;
 /// What a snowball is made of.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct StartArgs {
-    /// Children of each spawning workflow.
+    /// Children of each spawning workflow [default: 10].
     #[arg(long)]
     width: Option<u32>,
-    /// Levels below the root.
+    /// Levels below the root [default: 2].
     #[arg(long)]
     depth: Option<u32>,
-    /// Child starts in flight at once in each spawning workflow.
+    /// Child starts in flight at once in each spawning workflow [default: 50].
     #[arg(long)]
     concurrency: Option<u32>,
-    /// Most child starts per second of each spawning workflow; 0 means no limit.
+    /// Most child starts per second of each spawning workflow; 0 means no limit [default: 0].
     #[arg(long)]
     rate: Option<f64>,
-    /// How long a leaf stays open.
+    /// How long a leaf stays open [default: 1h].
     #[arg(long, value_parser = parse_duration)]
     lifetime: Option<prost_types::Duration>,
-    /// WorkloadId that all of it carries.
+    /// WorkloadId that all of it carries; while a cancellation holds that, it spawns nothing [default: that of the work service, which is 1 unless set].
     #[arg(long)]
     workload_id: Option<String>,
-    /// How the root's own children come.
+    /// How the root's own children come [default: tree].
     #[arg(long, value_enum)]
     shape: Option<Shape>,
-    /// Starts per second at the beginning of a ramp, or at ebb.
+    /// Starts per second at the beginning of a ramp, or at ebb [default: 0].
     #[arg(long)]
     from: Option<f64>,
-    /// Starts per second at the end of a ramp, or at flow.
+    /// Starts per second at the end of a ramp, or at flow [default: 50].
     #[arg(long)]
     to: Option<f64>,
-    /// How long a ramp takes; from one burst to the next; from ebb to ebb.
+    /// How long a ramp takes; from one burst to the next; from ebb to ebb [default: 60s; of bursts 10s].
     #[arg(long, value_parser = parse_duration)]
     period: Option<prost_types::Duration>,
-    /// Starts of one burst.
+    /// Starts of one burst [default: 100].
     #[arg(long)]
     burst: Option<u32>,
     /// The root's children never come to an end, whatever the shape.
     #[arg(long)]
     endless: bool,
-    /// How lifetimes are distributed.
+    /// How lifetimes are distributed [default: fixed].
     #[arg(long, value_enum)]
     lifetimes: Option<Lifetimes>,
-    /// The shortest lifetime, with `--lifetimes uniform`.
+    /// The shortest lifetime, with `--lifetimes uniform` [default: 0s].
     #[arg(long, value_parser = parse_duration)]
     shortest: Option<prost_types::Duration>,
     /// Share of the leaves that fail, from 0 to 1.
@@ -62,10 +62,10 @@ pub(in crate::commands) struct StartArgs {
     /// Each workflow tags itself, so long after its start; without this it is tagged at its start.
     #[arg(long, value_parser = parse_duration)]
     tag_after: Option<prost_types::Duration>,
-    /// Who starts the first level.
+    /// Who starts the first level [default: parents].
     #[arg(long, value_enum)]
     producer: Option<Producer>,
-    /// Most children of one workflow.
+    /// Most children of one workflow [default: 1000].
     #[arg(long)]
     max_children: Option<u32>,
     /// Decides the id: a repeated call returns the first snowball.
