@@ -12,7 +12,7 @@ use quell_api::{
         CancellationSpec, Mode, PreviewCancellationRequest, StartCancellationRequest, StopCancellationRequest,
     },
     r#type::v1::{AnyOf, Target, target::Selector},
-    work::v1::{SnowballSpec, StartSnowballRequest},
+    work::v1::SnowballSpec,
 };
 use quell_cli::dev::Part;
 use tonic::Code;
@@ -94,18 +94,11 @@ async fn several_targets_are_stopped_as_one() {
     assert_eq!(mesh.running(&other).await, 3, "nobody asked for that one");
     // Each source that can be told keeps still.
     for id in [&one, &two] {
-        let refused = mesh
-            .snowballs()
-            .start_snowball(StartSnowballRequest {
-                spec: Some(SnowballSpec {
-                    workload_id: id.clone(),
-                    ..SnowballSpec::default()
-                }),
-                ..Default::default()
-            })
-            .await
-            .unwrap_err();
-        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+        let quell = ["resume", "--work", work, "--workload-id", id, "--json"];
+        for held in [true, false] {
+            let resumed = crate::outside::program(&mesh.quell, &quell).await.ok();
+            assert_eq!(json(&resumed)["was_quiesced"], held, "{resumed}");
+        }
     }
     check_clean(&run_to_end(&mut mesh.cancellations(), spec(workload(&other))).await);
 }

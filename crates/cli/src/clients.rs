@@ -25,6 +25,7 @@ pub type Probes = ProbeServiceClient<Channel>;
 
 /// Where the services are.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connections")]
 pub struct Addresses {
     /// Address of the work service.
     #[arg(
@@ -69,6 +70,7 @@ pub struct Addresses {
 
 /// What the services are shown. The variables are those of the services themselves.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Connections")]
 pub struct Credentials {
     /// File with the token that says who calls. Never the token itself: others on this machine can read a command line.
     #[arg(long, global = true, env = "QUELL_TOKEN_FILE", value_name = "FILE")]

@@ -110,6 +110,9 @@ pub struct WindowSettings {
     /// Most stops that are reserved durably at a time ([`crate::Step::Reserve`]); 1,000 by default. Close to the cap fewer
     /// are, so that an attempt that is lost does not take what is left of it.
     pub reserve_chunk: u64,
+    /// How many of the last stops tell whether somebody else is faster, and how many leaves must be left for it to be worth another
+    /// listing; 64 by default.
+    pub late_sample: usize,
     /// Concurrency.
     pub limiter: LimiterSpec,
     /// Retries.
@@ -123,6 +126,7 @@ impl Default for WindowSettings {
             list_interval_ms: 100,
             buffer_rows: 50_000,
             reserve_chunk: 1_000,
+            late_sample: 64,
             limiter: LimiterSpec::default(),
             retry: RetrySpec::default(),
         }

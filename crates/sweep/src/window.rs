@@ -66,6 +66,8 @@ pub struct Window {
     /// Run ids listed of late, and in which order, to drop duplicates; those in the buffer are found there.
     recent: BTreeSet<String>,
     recent_order: VecDeque<String>,
+    /// Whether one of them was dropped to make room.
+    forgot: bool,
     /// Stops charged against the cap by this attempt, those in flight included.
     charged: u64,
     /// What earlier attempts had reserved: taken for used.
@@ -122,6 +124,7 @@ impl Window {
             next_slot: 0,
             recent: BTreeSet::new(),
             recent_order: VecDeque::new(),
+            forgot: false,
             charged: 0,
             carried,
             reserved,
@@ -222,11 +225,11 @@ impl Window {
         match reply {
             StopReply::Stopped => {
                 self.limiter.on_sample(now_ms, in_flight, Sample::Done { took_us });
-                self.others.note(false);
+                self.others.note(false, self.spec.settings.late_sample);
                 self.acknowledged(target);
             }
             StopReply::AlreadyCompleted => {
-                self.others.note(!target.ambiguous);
+                self.others.note(!target.ambiguous, self.spec.settings.late_sample);
                 self.refund(&mut target);
                 self.settle(target, TargetResult::AlreadyClosed);
             }

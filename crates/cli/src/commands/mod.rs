@@ -13,6 +13,7 @@ mod order;
 mod outlive;
 mod receipt;
 mod restore;
+mod resume;
 mod simulate;
 mod snowball;
 mod square;
@@ -26,6 +27,7 @@ use crate::exit::{self, Failure};
 use crate::ui::Ui;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -86,6 +88,8 @@ enum Command {
     Failures(failures::FailuresArgs),
     /// Undoes a cancellation: what it terminated runs on from its last completed workflow task. Ctrl-C leaves the restoration running.
     Restore(restore::RestoreArgs),
+    /// Lets the source of a workload start workflows again, which a cancellation has told to keep still.
+    Resume(resume::ResumeArgs),
     /// Prints a script that completes this command's words in a shell: `source <(quell completion bash)`.
     Completion {
         /// Which shell.
@@ -125,9 +129,17 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Receipt(args) => receipt::run(ui, &addresses, args).await,
         Command::Failures(args) => failures::run(ui, &addresses, args).await,
         Command::Restore(args) => restore::run(ui, &addresses, args).await,
+        Command::Resume(args) => resume::run(ui, &addresses, args).await,
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "quell", &mut std::io::stdout());
-            Ok(exit::OK)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "quell", &mut script);
+            match std::io::stdout().write_all(&script) {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    Err(Failure::Other(format!("standard output: {error}")))
+                }
+                // Whoever stopped reading has read enough.
+                Ok(()) | Err(_) => Ok(exit::OK),
+            }
         }
         Command::Batch(command) => Box::pin(batch::run(ui, &addresses, command)).await,
         Command::Simulate(args) => simulate::run(ui, args).await,

@@ -165,8 +165,9 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StopArgs) -> Result
         if !typed(shown.open, "stop them")? {
             return Err(Failure::Other("nothing was stopped: that is not the count".to_owned()));
         }
-        // Whoever has typed the count has seen it.
-        if request.request_id.is_empty() && request.confirmation_token.is_empty() {
+        // Whoever has typed the count has seen it; a cap that was given all the same holds.
+        let is_capped = request.spec.as_ref().is_some_and(|spec| spec.max_affected > 0);
+        if request.request_id.is_empty() && request.confirmation_token.is_empty() && !is_capped {
             request.confirmation_token = shown.confirmation_token;
         }
     }
@@ -175,6 +176,9 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StopArgs) -> Result
     let what = target(started.spec.as_ref().and_then(|spec| spec.target.as_ref()));
     let verb = if validate_only { "would start" } else { "cancellation" };
     ui.line(format!("{verb} {id}: {what}, {} open", started.matched));
+    if started.matched == 0 {
+        ui.line("warning: nothing open matches. Is that the right target? A source that it names is told to keep still all the same");
+    }
     if validate_only || detach {
         if detach && !validate_only {
             ui.line(format!("watch it with: quell watch {id}"));

@@ -80,12 +80,13 @@ impl Window {
             return;
         }
         self.recent_order.push_back(row.run_id.clone());
-        // One that asks lists again and again what it has asked: all of it is remembered.
-        if self.ask.is_none()
+        // One that lists again is shown again what it has settled: all of it is remembered.
+        if !self.lists_again()
             && self.recent_order.len() > self.spec.settings.buffer_rows.max(1).saturating_mul(2)
             && let Some(oldest) = self.recent_order.pop_front()
         {
             self.recent.remove(&oldest);
+            self.forgot = true;
         }
         self.counts.listed += 1;
         let first_run_id = row.run_id.clone();

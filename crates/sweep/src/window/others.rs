@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use super::{Listing, Target, Window};
 use crate::tries::Tries;
 
-/// How many stops tell what the others do, and how many must be left for it to be worth a listing.
-const SAMPLE: usize = 64;
 /// How long the others are let be, in milliseconds.
 const PAUSE_MS: u64 = 1_000;
 /// How often a window does so: what nobody else finishes in that time it finishes itself.
@@ -26,24 +24,31 @@ pub(super) struct Others {
 
 impl Others {
     /// A stop was answered for good.
-    pub(super) fn note(&mut self, too_late: bool) {
-        if self.late.len() >= SAMPLE {
+    pub(super) fn note(&mut self, too_late: bool, sample: usize) {
+        self.late.push_back(too_late);
+        if self.late.len() > sample {
             self.late.pop_front();
         }
-        self.late.push_back(too_late);
     }
 
-    fn are_at_it(&self) -> bool {
+    fn are_at_it(&self, sample: usize) -> bool {
         let late = self.late.iter().filter(|late| **late).count();
-        self.times < MOST && self.late.len() >= SAMPLE && late > SAMPLE / 2
+        self.times < MOST && self.late.len() >= sample && late > sample / 2
     }
 }
 
 impl Window {
+    /// Whether it lists more than once: it asks, or it has left something to others.
+    pub(super) fn lists_again(&self) -> bool {
+        self.ask.is_some() || self.others.times > 0
+    }
+
     /// Leaves what is left to the others for a moment, when they are faster.
     pub(super) fn leave_to_others(&mut self, now_ms: u64) {
-        let worth_it = self.listing == Listing::Ended && self.buffer.leaves() > SAMPLE && self.buffer.heads() == 0;
-        if !worth_it || self.error.is_some() || self.ask.is_some() || !self.others.are_at_it() {
+        let sample = self.spec.settings.late_sample;
+        let worth_it = self.listing == Listing::Ended && self.buffer.leaves() > sample && self.buffer.heads() == 0;
+        // What was listed and forgotten already would come twice.
+        if !worth_it || self.forgot || self.error.is_some() || self.ask.is_some() || !self.others.are_at_it(sample) {
             return;
         }
         for Target { row, .. } in self.buffer.drain() {

@@ -91,11 +91,11 @@ pub(crate) async fn run(
     let ages = if open.is_bound {
         Vec::new()
     } else {
-        ages(main, &filter, now_ms, open.count).await?
+        ages(main, &filter, now_ms).await?
     };
     let starts = || rows.iter().map(|(row, _)| row.start_ms);
     let all = open.count.saturating_add(descending);
-    let mut warnings = warnings(open.count, roots.count, growth_per_second);
+    let mut warnings = warnings(open.count, roots.count, growth_per_second, target.by_id());
     if open.is_bound {
         warnings.push("the server could not count in time: there are at least so many".to_owned());
     }
@@ -152,25 +152,23 @@ async fn counted(main: &Namespace, query: String, at_least: u64) -> Result<Count
     }
 }
 
-/// How many are how old.
-async fn ages(main: &Namespace, filter: &Filter, now_ms: u64, open: u64) -> Result<Vec<pb::AgeCount>, Status> {
+/// How many are how old. Each span is counted for itself: a difference of counts that follow each other would take what started
+/// between them for old.
+async fn ages(main: &Namespace, filter: &Filter, now_ms: u64) -> Result<Vec<pb::AgeCount>, Status> {
     let mut ages = Vec::new();
-    let mut younger = 0;
-    for age_ms in AGES_MS {
-        let since = query_time(now_ms.saturating_sub(age_ms));
-        let within = main
-            .count(filter.with(&format!("StartTime >= {since} AND {OPEN}")))
-            .await?;
+    let mut before = String::new();
+    for age_ms in AGES_MS.map(Some).into_iter().chain([None]) {
+        let since = age_ms.map(|age_ms| query_time(now_ms.saturating_sub(age_ms)));
+        let after = since
+            .as_ref()
+            .map_or_else(String::new, |since| format!("StartTime >= {since} AND "));
+        let within = main.count(filter.with(&format!("{after}{before}{OPEN}"))).await?;
         ages.push(pb::AgeCount {
-            within: Some(duration(age_ms)),
-            count: count(within.saturating_sub(younger)),
+            within: age_ms.map(duration),
+            count: count(within),
         });
-        younger = within.max(younger);
+        before = since.map_or_else(String::new, |since| format!("StartTime < {since} AND "));
     }
-    ages.push(pb::AgeCount {
-        within: None,
-        count: count(open.saturating_sub(younger)),
-    });
     Ok(ages)
 }
 
@@ -212,7 +210,7 @@ fn growth(before: u64, after: u64, took: Duration) -> f64 {
     (after as f64 - before as f64) / took.as_secs_f64()
 }
 
-fn warnings(open: u64, roots: u64, growth: f64) -> Vec<String> {
+fn warnings(open: u64, roots: u64, growth: f64, by_id: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if open == 0 {
         warnings.push(
@@ -220,7 +218,12 @@ fn warnings(open: u64, roots: u64, growth: f64) -> Vec<String> {
         );
     }
     if growth >= GROWING {
-        warnings.push(format!("the target grows by about {growth:.0} a second: tell its source to stop, or name it by workload_id so that Quell can"));
+        let told = if by_id {
+            "its source is told to stop when it is cancelled"
+        } else {
+            "tell its source to stop, or name it by workload_id so that Quell can"
+        };
+        warnings.push(format!("the target grows by about {growth:.0} a second: {told}"));
     }
     if open > DEFAULT_MAX_AFFECTED {
         warnings.push(format!(
@@ -234,7 +237,8 @@ fn warnings(open: u64, roots: u64, growth: f64) -> Vec<String> {
     }
     if roots > 0 && open > roots {
         warnings.push(
-            "parents and children match: ENGINE_BOTH stops children first, which can fail their parents".to_owned(),
+            "parents and children match: with ENGINE_BOTH (not the default) the server stops children first, which can fail their parents"
+                .to_owned(),
         );
     }
     warnings
@@ -246,10 +250,12 @@ mod tests {
 
     #[test]
     fn warnings_say_what_matters() {
-        assert!(warnings(5, 5, 0.0).is_empty());
-        assert!(warnings(0, 0, 0.0)[0].starts_with("nothing open"));
-        assert_eq!(warnings(20_000, 0, 100.0).len(), 3);
-        assert!(warnings(9, 1, 0.0)[0].contains("ENGINE_BOTH"));
+        assert!(warnings(5, 5, 0.0, true).is_empty());
+        assert!(warnings(0, 0, 0.0, true)[0].starts_with("nothing open"));
+        assert_eq!(warnings(20_000, 0, 100.0, false).len(), 3);
+        assert!(warnings(9, 1, 0.0, true)[0].contains("ENGINE_BOTH"));
+        assert!(warnings(5, 5, 9.0, false)[0].contains("or name it by workload_id"));
+        assert!(!warnings(5, 5, 9.0, true)[0].contains("workload_id"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ impl Run<'_> {
             list_interval_ms: 20,
             buffer_rows: self.scenario.buffer_rows,
             reserve_chunk: 5,
+            late_sample: 4,
             retry: RetrySpec {
                 first_delay_ms: 20,
                 max_delay_ms: 500,
