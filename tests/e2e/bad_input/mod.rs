@@ -3,6 +3,7 @@
 
 mod batch;
 mod canceler;
+mod generated;
 mod order;
 mod processing;
 mod work;
