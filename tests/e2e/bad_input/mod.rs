@@ -4,8 +4,10 @@
 mod batch;
 mod canceler;
 mod generated;
+mod good;
 mod order;
 mod processing;
+mod values;
 mod work;
 
 use crate::{
