@@ -276,15 +276,34 @@ async fn quell_batch_starts_watches_and_names_what_survived() {
         ["start", kind, "--workload-id", id, "--reason", "an end-to-end test"]
     };
 
-    let checked = quell(&[&start("cancel")[..], &["--validate-only"]].concat()).await;
+    let few = |more: &[&'static str]| [&start("cancel")[..], &["--max-affected", "5"], more].concat();
+    let checked = quell(&few(&["--validate-only"])).await;
+    let seen = last_line(&checked);
     assert_eq!(
-        (checked.code, last_line(&checked)["matched"].as_i64()),
+        (checked.code, seen["matched"].as_i64()),
         (0, Some(20)),
         "{}",
         checked.err
     );
+    let refused = quell(&few(&[])).await;
+    assert!(
+        refused.code == 1 && refused.err.contains("MAX_AFFECTED_EXCEEDED"),
+        "{}",
+        refused.err
+    );
+    // Above --max-affected by the token of whoever has seen the count; for this kind only, and once.
+    let token = seen["confirmation_token"].as_str().expect("a token");
+    let by_token = |kind| {
+        [
+            &start(kind)[..],
+            &["--max-affected", "5", "--confirmation-token", token],
+        ]
+        .concat()
+    };
+    let refused = quell(&by_token("terminate")).await;
+    assert!(refused.err.contains("CONFIRMATION_TOKEN_MISMATCH"), "{}", refused.err);
     // Nobody works on them: all are asked, and none heeds it.
-    let cancelled = quell(&start("cancel")).await;
+    let cancelled = quell(&by_token("cancel")).await;
     let shown = last_line(&cancelled);
     assert_eq!(cancelled.code, 2, "{shown} {}", cancelled.err);
     assert_eq!(
@@ -299,6 +318,9 @@ async fn quell_batch_starts_watches_and_names_what_survived() {
         named.len() == 20 && named.iter().all(|one| one["state"] == "CANCEL_REQUESTED"),
         "{got}"
     );
+
+    let again = quell(&[&by_token("cancel")[..], &["--detach"]].concat()).await;
+    assert_eq!(last_line(&again)["job_id"], job_id, "{}", again.err);
 
     let terminated = quell(&start("terminate")).await;
     assert_eq!(terminated.code, 0, "{}{}", terminated.out, terminated.err);

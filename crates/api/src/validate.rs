@@ -128,7 +128,16 @@ impl Checker {
         range: RangeInclusive<Duration>,
     ) -> Duration {
         let Some(value) = value else { return default };
+        // The conversion would bring into form what is not normal: two signs, more nanoseconds than a second has.
+        let one_sign = value.seconds.signum() * i64::from(value.nanos.signum()) >= 0;
         match Duration::try_from(value) {
+            _ if !one_sign || value.nanos.unsigned_abs() >= 1_000_000_000 => {
+                self.reject(
+                    field,
+                    "must be a valid duration: seconds and nanos of one sign, nanos below a second",
+                );
+                default
+            }
             Ok(value) if range.contains(&value) => value,
             Ok(_) => {
                 self.reject(field, format!("must be from {:?} to {:?}", range.start(), range.end()));
@@ -166,6 +175,27 @@ mod tests {
             fields,
             ["workload_id", "request_id", "reason", "looks", "page_size", "ttl"]
         );
+    }
+
+    #[test]
+    fn a_duration_that_is_not_normal_is_none() {
+        let hour = Duration::ZERO..=Duration::from_secs(3_600);
+        for (seconds, nanos, good) in [
+            (5, 0, true),
+            (0, 1, true),
+            (5, 999_999_999, true),
+            (5, 1_000_000_000, false),
+            (5, -1, false),
+            (-5, 1, false),
+            (0, -1, false),
+            (i64::MIN, -1, false),
+            (i64::MAX, 1, false),
+        ] {
+            let mut check = Checker::new();
+            let given = Some(prost_types::Duration { seconds, nanos });
+            check.duration("ttl", given, Duration::ZERO, hour.clone());
+            assert_eq!(check.finish(()).is_ok(), good, "{seconds} s {nanos} ns");
+        }
     }
 
     #[test]

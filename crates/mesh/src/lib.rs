@@ -18,6 +18,7 @@
 //! | [`error`] | one closed set of failures, one mapping to gRPC |
 //! | [`shutdown`] | the end of a process, in order |
 //! | [`signing`] | signed records |
+//! | [`confirmation`] | the token of whoever has seen how many something is about |
 //! | [`central`] | the central timeouts and retries, typed starts |
 //! | [`activity`], [`signal`] | what workflows share: options of activities; the common cancel signal |
 //!
@@ -28,6 +29,7 @@ pub mod audit;
 pub mod auth;
 pub mod central;
 pub mod config;
+pub mod confirmation;
 pub mod error;
 pub mod grpc;
 pub mod metrics;

@@ -3,8 +3,11 @@
 
 mod batch;
 mod canceler;
+mod generated;
+mod good;
 mod order;
 mod processing;
+mod values;
 mod work;
 
 use crate::{

@@ -7,7 +7,7 @@ use quell_api::work::v1::{
     PlaceOrderRequest, ScheduleOrderRequest, UnscheduleOrderRequest, order_service_client::OrderServiceClient,
 };
 
-fn good() -> OrderSpec {
+pub(super) fn good() -> OrderSpec {
     OrderSpec {
         payment: Some(Payment {
             token: "tok".to_owned(),

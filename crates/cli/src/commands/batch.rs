@@ -206,7 +206,11 @@ fn progress(meter: &mut Meter, operation: &BatchOperation) {
     let message = if operation.state() == BatchOperationState::Queued {
         show::waiting(operation)
     } else {
-        let mut message = format!("done, {:.0} a second", operation.rate_per_second);
+        let mut message = format!(
+            "done, {}{:.0} a second",
+            show::estimated(operation),
+            operation.rate_per_second
+        );
         if let Some(time) = duration(operation.eta.as_ref()) {
             message.push_str(&format!(", ends in about {}", human_duration(time)));
         }

@@ -5,7 +5,7 @@ use super::{
     executions::Row,
     identity::Identity,
     job::Job,
-    loops::guarded,
+    loops::counted,
     messages::OperationInput,
     page_token,
     refusals::{about_to_be_taken, full, reused, slot_taken, wrong_state},
@@ -20,7 +20,11 @@ use quell_api::{
     batch::v1::{self as pb, batch_operation_service_server::BatchOperationService},
     validate::Checker,
 };
-use quell_mesh::{Shutdown, error::Error};
+use quell_mesh::{
+    Shutdown,
+    confirmation::{self, Token},
+    error::Error,
+};
 use std::{pin::Pin, sync::Arc};
 use tonic::{Request, Response, Status};
 
@@ -45,6 +49,8 @@ struct Wish {
     sample: i32,
     /// The id came from the caller, so that the call may come again.
     repeatable: bool,
+    /// Of whoever has seen how many it is about.
+    token: Option<Token>,
 }
 
 impl Api {
@@ -76,24 +82,35 @@ impl Api {
             return Ok(first);
         }
         self.support.check(&wish.spec.action).await?;
-        let matched = guarded(&*self.server, &wish.spec)
+        let matched = counted(&*self.server, &wish.spec)
             .await
             .map_err(|error| Spec::name_field(error, &request))?;
+        let mut spec = wish.spec.clone();
+        match &wish.token {
+            Some(token) => spec.raise(token, matched)?,
+            // Whoever only looks is to be told how many, and gets the token.
+            None if request.validate_only => {}
+            None => spec.allows(matched)?,
+        }
         let answer = pb::StartBatchOperationResponse {
             job_id: wish.id.clone(),
             matched,
             query: wish.spec.query().to_owned(),
-            sample: Vec::new(),
+            ..Default::default()
         };
         if request.validate_only {
-            let sample = self.sample(&wish).await?;
-            return Ok(pb::StartBatchOperationResponse { sample, ..answer });
+            let token = Token::new(u64::try_from(matched).unwrap_or(0));
+            return Ok(pb::StartBatchOperationResponse {
+                sample: self.sample(&wish).await?,
+                confirmation_token: token.write(&wish.spec.confirmed()),
+                ..answer
+            });
         }
         self.admit(request.no_wait).await?;
         let input = OperationInput {
             job_id: wish.id.clone(),
             namespace: self.namespace.clone(),
-            spec: wish.spec.clone(),
+            spec,
             matched,
             caller: String::new(),
         };
@@ -110,8 +127,16 @@ impl Api {
     /// silence.
     async fn first(&self, wish: &Wish) -> Result<Option<pb::StartBatchOperationResponse>, Error> {
         let matched = if let Some(record) = self.records.read(&wish.id).await? {
-            if record.about.digest != wish.spec.digest() {
-                return Err(reused(&wish.id));
+            let mut spec = wish.spec.clone();
+            if let Some(token) = &wish.token {
+                // As it was raised then.
+                spec.raise(token, record.about.matched)?;
+            }
+            if record.about.digest != spec.digest() {
+                return Err(match wish.token {
+                    Some(_) => confirmation::mismatch(format!("was used already, for {RESOURCE} {:?}", wish.id)),
+                    None => reused(&wish.id),
+                });
             }
             record.about.matched
         } else if let Some(job) = self.server.describe(&wish.id).await? {
@@ -124,7 +149,7 @@ impl Api {
             job_id: wish.id.clone(),
             matched,
             query: wish.spec.query().to_owned(),
-            sample: Vec::new(),
+            ..Default::default()
         }))
     }
 
@@ -259,20 +284,21 @@ impl Wish {
         let spec = Spec::check(&mut check, request);
         check.request_id("request_id", &request.request_id);
         let sample = check.int("sample_size", request.sample_size, DEFAULT_SAMPLE, 1..=MAX_SAMPLE);
-        let repeatable = !request.request_id.is_empty();
-        let id = if repeatable {
-            request.request_id.clone()
-        } else {
-            uuid::Uuid::new_v4().to_string()
+        check.finish(()).map_err(Error::InvalidArgument)?;
+        let token = Token::of_request(&request.confirmation_token, &request.request_id, &spec.confirmed())?;
+        let given = match &token {
+            Some(token) => Some(token.id.to_string()),
+            None => Some(request.request_id.clone()).filter(|id| !id.is_empty()),
         };
-        check
-            .finish(Self {
-                id: format!("quell-batch-{id}"),
-                spec,
-                sample,
-                repeatable,
-            })
-            .map_err(Error::InvalidArgument)
+        let repeatable = given.is_some();
+        let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        Ok(Self {
+            id: format!("quell-batch-{id}"),
+            spec,
+            sample,
+            repeatable,
+            token,
+        })
     }
 }
 

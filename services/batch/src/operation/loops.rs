@@ -13,7 +13,7 @@ use super::{
     store::{RESOURCE, Records},
 };
 use quell_api::batch_activities::TrackBatchOutput;
-use quell_mesh::error::{Error, Reason};
+use quell_mesh::error::Error;
 use std::time::Duration;
 
 /// Pause between two looks at a job.
@@ -164,17 +164,18 @@ pub(crate) async fn start_once(
     }
 }
 
-/// Counts what matches, and holds it against the cap. The count also proves the query: the server would take a malformed one, fail on it
-/// for ever and keep the slot.
-pub(crate) async fn guarded(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
-    let matched = match &spec.selection {
-        Selection::Query(query) => server.count(query).await?,
-        Selection::Executions(list) => i64::try_from(list.len()).unwrap_or(i64::MAX),
-    };
-    if spec.max_affected > 0 && matched > spec.max_affected {
-        let text = format!("{matched} executions match, and max_affected is {}", spec.max_affected);
-        return Err(Error::precondition(Reason::MaxAffectedExceeded, "max_affected", text));
+/// Counts what matches. That also proves the query: the server would take a malformed one, fail on it for ever and keep the slot.
+pub(crate) async fn counted(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
+    match &spec.selection {
+        Selection::Query(query) => server.count(query).await,
+        Selection::Executions(list) => Ok(i64::try_from(list.len()).unwrap_or(i64::MAX)),
     }
+}
+
+/// Counts what matches, and holds it against the cap.
+pub(crate) async fn guarded(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
+    let matched = counted(server, spec).await?;
+    spec.allows(matched)?;
     Ok(matched)
 }
 

@@ -10,7 +10,10 @@ use quell_api::{
     target::{Filter, OPEN},
     validate::Checker,
 };
-use quell_mesh::error::Error;
+use quell_mesh::{
+    confirmation::Token,
+    error::{Error, Reason},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -90,6 +93,30 @@ impl Spec {
         }
     }
 
+    /// What a confirmation token is good for.
+    pub(crate) fn confirmed(&self) -> String {
+        format!("batch.{:?}.{}", self.action, self.subject())
+    }
+
+    /// Raises the cap for whoever has seen how many it is about.
+    pub(crate) fn raise(&mut self, token: &Token, matched: i64) -> Result<(), Error> {
+        let [cap, matched] = [self.max_affected, matched].map(|n| u64::try_from(n).unwrap_or(0));
+        self.max_affected = i64::try_from(token.cap(cap, matched)?).unwrap_or(i64::MAX);
+        Ok(())
+    }
+
+    /// Holds a count against the cap.
+    pub(crate) fn allows(&self, matched: i64) -> Result<(), Error> {
+        if self.max_affected == 0 || matched <= self.max_affected {
+            return Ok(());
+        }
+        let text = format!(
+            "{matched} executions match, and max_affected is {}: raise it, or give the confirmation_token of a call with validate_only",
+            self.max_affected
+        );
+        Err(Error::precondition(Reason::MaxAffectedExceeded, "max_affected", text))
+    }
+
     /// What the server says of the query, with the field that it came from.
     pub(crate) fn name_field(error: Error, request: &StartBatchOperationRequest) -> Error {
         use quell_api::r#type::v1::target::Selector;
@@ -131,8 +158,8 @@ fn selection(check: &mut Checker, kind: Option<Kind>, request: &StartBatchOperat
         if is_own(&execution.workflow_id) {
             check.reject(&field, "is Quell's own");
         }
-        if !execution.run_id.is_empty() {
-            id(check, &format!("executions[{n}].run_id"), &execution.run_id);
+        if !execution.run_id.is_empty() && uuid::Uuid::try_parse(&execution.run_id).is_err() {
+            check.reject(&format!("executions[{n}].run_id"), "is no run id: those are UUIDs");
         }
         list.push(Execution {
             workflow_id: execution.workflow_id.clone(),

@@ -12,6 +12,8 @@ use crate::cancellation::page_token;
 /// Longest span of one question: a day of the store is one listing.
 const MAX_DAYS: i64 = 366;
 const MAX_PRINCIPAL: usize = 100;
+/// Where the times of the wire begin: with the year 1.
+const FIRST_SECOND: i64 = -62_135_596_800;
 
 /// Answers from the store.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ fn wanted(request: &pb::ListAuditEventsRequest, now: Timestamp) -> Result<Wanted
     }
     if request.principal.chars().count() > MAX_PRINCIPAL {
         check.reject("principal", format!("must have at most {MAX_PRINCIPAL} characters"));
+    } else if request.principal.chars().any(char::is_control) {
+        check.reject("principal", "must not contain control characters");
     }
     let wanted = Wanted {
         since,
@@ -65,7 +69,7 @@ fn instant(check: &mut Checker, field: &str, given: Option<prost_types::Timestam
         None => default,
         Some(given) => {
             // The nanoseconds of a Timestamp always count forward.
-            let valid = (0..1_000_000_000).contains(&given.nanos);
+            let valid = (0..1_000_000_000).contains(&given.nanos) && given.seconds >= FIRST_SECOND;
             let time = Timestamp::new(given.seconds, given.nanos).ok();
             time.filter(|_| valid).unwrap_or_else(|| {
                 check.reject(field, "is not a time");

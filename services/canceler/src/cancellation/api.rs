@@ -8,7 +8,12 @@ use quell_api::{
     canceler::v1 as pb, canceler::v1::cancellation_service_server::CancellationService, target::Filter,
     validate::Checker,
 };
-use quell_mesh::{Error, Mesh, Reason, config::CancelSettings, error::from_temporal};
+use quell_mesh::{
+    Error, Mesh, Reason,
+    config::CancelSettings,
+    confirmation::{self, Token},
+    error::from_temporal,
+};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::FieldViolation;
 
@@ -78,7 +83,8 @@ impl CancellationApi {
         let (spec, filter) = Spec::check(&mut check, request.spec.as_ref(), self.defaults());
         check.request_id("request_id", &request.request_id);
         let (mut spec, filter) = check.finish((spec, filter)).map_err(Error::InvalidArgument)?;
-        let token = guards::token(&request.confirmation_token, &request.request_id, &filter, spec.mode)?;
+        let subject = guards::subject(&filter, spec.mode);
+        let token = Token::of_request(&request.confirmation_token, &request.request_id, &subject)?;
 
         // A repeated request gets the first one's answer, whatever matches by now.
         let given = match &token {
@@ -130,11 +136,7 @@ fn repeated(first: &View, spec: Spec, by_token: bool) -> Result<pb::StartCancell
         let max_affected = first.about.spec.max_affected;
         if first.about.spec != (Spec { max_affected, ..spec }) {
             let text = format!("was used already, for cancellation {}", first.id);
-            return Err(Error::precondition(
-                Reason::ConfirmationTokenMismatch,
-                "confirmation_token",
-                text,
-            ));
+            return Err(confirmation::mismatch(text));
         }
     } else if first.about.spec != spec {
         let text = "the same request_id came before with another spec";

@@ -1,34 +1,19 @@
 //! What is held against a request before anything is started: how many match, what must never be stopped, who else is at it.
 
-use std::time::SystemTime;
-
 use quell_api::target::{Filter, OPEN};
-use quell_mesh::{Error, NamespaceClient, Reason, config::CancelSettings};
+use quell_mesh::{Error, NamespaceClient, Reason, config::CancelSettings, confirmation::Token};
 use quell_sweep::Mode;
 use tonic::Code;
-use tonic_types::FieldViolation;
 
-use super::{
-    api::query_error, convert::epoch_ms, namespace::Namespace, query::one_of, spec::Spec, store, token::Token,
-};
+use super::{api::query_error, namespace::Namespace, query::one_of, spec::Spec, store};
 
-/// The token of a request, read; nothing when none was given.
-pub(super) fn token(text: &str, request_id: &str, filter: &Filter, mode: Mode) -> Result<Option<Token>, Error> {
-    const FIELD: &str = "confirmation_token";
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if !request_id.is_empty() {
-        let text = "must be empty with a confirmation_token: the token makes the call idempotent by itself";
-        return Err(Error::InvalidArgument(vec![FieldViolation::new("request_id", text)]));
-    }
-    let now_ms = epoch_ms(SystemTime::now());
-    let mismatch = |problem| Error::precondition(Reason::ConfirmationTokenMismatch, FIELD, problem);
-    Token::read(text, filter, mode, now_ms).map(Some).map_err(mismatch)
+/// What the token of a preview is good for.
+pub(super) fn subject(filter: &Filter, mode: Mode) -> String {
+    format!("{mode:?}.{}", filter.open())
 }
 
 /// How many match now. Proves that the server takes the query, and holds the number against the cap; above it a token that allows
-/// it raises the cap to twice the number, since what is still multiplying is more by the time it is stopped.
+/// it raises the cap.
 pub(super) async fn matched(
     main: &Namespace,
     spec: &mut Spec,
@@ -39,32 +24,21 @@ pub(super) async fn matched(
         .count(filter.open())
         .await
         .map_err(|status| query_error("spec.target", &spec.target, status))?;
-    if matched <= spec.max_affected {
-        return Ok(matched);
+    match token {
+        Some(token) => spec.max_affected = token.cap(spec.max_affected, matched)?,
+        None if matched <= spec.max_affected => {}
+        None => {
+            let text = format!(
+                "{matched} open executions match, and max_affected is {}: raise it, or give the confirmation_token of a preview",
+                spec.max_affected
+            );
+            return Err(Error::precondition(
+                Reason::MaxAffectedExceeded,
+                "spec.max_affected",
+                text,
+            ));
+        }
     }
-    let Some(token) = token else {
-        let text = format!(
-            "{matched} open executions match, and max_affected is {}: raise it, or give the confirmation_token of a preview",
-            spec.max_affected
-        );
-        return Err(Error::precondition(
-            Reason::MaxAffectedExceeded,
-            "spec.max_affected",
-            text,
-        ));
-    };
-    if !token.allows(matched) {
-        let text = format!(
-            "{matched} open executions match, and {} were previewed: preview again",
-            token.matched()
-        );
-        return Err(Error::precondition(
-            Reason::ConfirmationTokenMismatch,
-            "confirmation_token",
-            text,
-        ));
-    }
-    spec.max_affected = matched.saturating_mul(2);
     Ok(matched)
 }
 

@@ -6,7 +6,7 @@
 //! | [`spec`] | what is asked for, checked, with defaults filled in |
 //! | [`store`], [`page_token`] | cancellations as workflows: started, found, listed, stopped |
 //! | [`view`], [`watch`], [`hub`], [`preview`] | how one is seen from outside |
-//! | [`guards`], [`token`] | what is held against a request before anything is started |
+//! | [`guards`] | what is held against a request before anything is started |
 //! | [`limits`] | what can be changed while it runs |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
 //! | [`activities`] | the activities' names and spans |
@@ -45,7 +45,6 @@ pub(crate) mod spec;
 pub(crate) mod status;
 pub(crate) mod store;
 mod sweeper;
-mod token;
 pub(crate) mod view;
 mod watch;
 mod workflows;

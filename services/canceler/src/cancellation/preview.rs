@@ -10,7 +10,7 @@ use quell_api::{
     target::{Filter, OPEN},
     r#type::v1::ExecutionRef,
 };
-use quell_mesh::{Error, NamespaceClient};
+use quell_mesh::{Error, NamespaceClient, confirmation::Token};
 use quell_sweep::{Mode, PassKind, Row, Scope, StartRange};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -18,12 +18,12 @@ use tonic::{Code, Status};
 use super::{
     api::query_error,
     convert::{count, duration, epoch_ms, query_time, timestamp},
+    guards,
     listing::Listing,
     namespace::Namespace,
     query, schedules,
     spec::{DEFAULT_MAX_AFFECTED, TargetSpec},
     store,
-    token::Token,
 };
 
 /// Rows that types and queues are counted in.
@@ -124,7 +124,7 @@ pub(crate) async fn run(
         schedules,
         running_cancellations: running.into_iter().map(|view| view.id).collect(),
         estimated_duration: Some(duration(all.saturating_mul(1_000) / STOPS_PER_SECOND)),
-        confirmation_token: Token::new(open.count, now_ms).write(&filter, mode),
+        confirmation_token: Token::new(open.count).write(&guards::subject(&filter, mode)),
         sample: rows
             .into_iter()
             .take(sample_size)

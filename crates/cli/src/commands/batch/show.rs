@@ -1,7 +1,7 @@
 //! Batch operations for people and as JSON: field names of the protos, enums without prefix.
 
 use crate::view::{duration, time};
-use quell_api::batch::v1::{BatchOperation, BatchOperationState, Survivor};
+use quell_api::batch::v1::{BatchOperation, BatchOperationState, ProgressSource, Survivor};
 use serde_json::{Value, json};
 
 /// "COMPLETED" for `BATCH_OPERATION_STATE_COMPLETED`.
@@ -32,6 +32,14 @@ pub(super) fn waiting(operation: &BatchOperation) -> String {
     }
 }
 
+/// Stands before figures that come from a sample.
+pub(super) fn estimated(operation: &BatchOperation) -> &'static str {
+    match operation.progress_source() {
+        ProgressSource::Sampled => "about ",
+        _ => "",
+    }
+}
+
 /// One line of a list.
 pub(super) fn line(operation: &BatchOperation) -> String {
     let when = time(operation.start_time.as_ref()).unwrap_or_else(|| "-".to_owned());
@@ -45,9 +53,10 @@ pub(super) fn line(operation: &BatchOperation) -> String {
 /// All of one.
 pub(super) fn lines(operation: &BatchOperation) -> Vec<String> {
     let mut lines = vec![format!(
-        "{} {}: {} of {} done, {} failed",
+        "{} {}: {}{} of {} done, {} failed",
         operation.job_id,
         state_name(operation),
+        estimated(operation),
         operation.completed,
         operation.total,
         operation.failed

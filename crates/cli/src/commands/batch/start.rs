@@ -2,6 +2,7 @@
 
 use super::{client, report, until_ended};
 use crate::clients::{Addresses, unary};
+use crate::commands::stop::typed;
 use crate::commands::target;
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
@@ -11,6 +12,7 @@ use quell_api::batch::v1::{
 };
 use quell_api::r#type::v1::target::Selector;
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 
 /// What is done to each execution.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -92,6 +94,12 @@ pub(in crate::commands) struct StartArgs {
     /// Decides the job id: a repeated call returns the first operation.
     #[arg(long)]
     request_id: Option<String>,
+    /// The token of `--validate-only --json`: lets it start although more match than --max-affected.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "request_id")]
+    confirmation_token: Option<String>,
+    /// Do not ask, on a terminal, for the count to be typed.
+    #[arg(long)]
+    yes: bool,
     /// Fail when the slot is taken, instead of waiting for it.
     #[arg(long)]
     no_wait: bool,
@@ -173,27 +181,38 @@ impl From<StartArgs> for StartBatchOperationRequest {
             max_affected: args.max_affected,
             no_wait: args.no_wait,
             sample_size: 0,
+            confirmation_token: args.confirmation_token.unwrap_or_default(),
         }
     }
 }
 
 pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StartArgs) -> Result<u8, Failure> {
     let detach = args.detach;
-    let request = StartBatchOperationRequest::from(args);
-    let validate_only = request.validate_only;
-    let started = client(addresses)
-        .await?
-        .start_batch_operation(unary(request))
-        .await?
-        .into_inner();
-    if validate_only {
-        ui.line(format!("{} executions match", started.matched));
-        for one in &started.sample {
+    let asks = !args.yes && !args.validate_only && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let mut request = StartBatchOperationRequest::from(args);
+    if asks || request.validate_only {
+        let only = StartBatchOperationRequest {
+            validate_only: true,
+            ..request.clone()
+        };
+        let seen = ask_service(addresses, only).await?;
+        ui.line(format!("{} executions match", seen.matched));
+        for one in &seen.sample {
             ui.line(format!("{} {} ({})", one.workflow_id, one.run_id, one.workflow_type));
         }
-        ui.result(&started_json(&started));
-        return Ok(exit::OK);
+        if request.validate_only {
+            ui.result(&started_json(&seen));
+            return Ok(exit::OK);
+        }
+        if !typed(seen.matched, &format!("{} them", verb(&request)))? {
+            return Err(Failure::Other("nothing was started: that is not the count".to_owned()));
+        }
+        // Whoever has typed the count has seen it.
+        if request.request_id.is_empty() && request.confirmation_token.is_empty() {
+            request.confirmation_token = seen.confirmation_token;
+        }
     }
+    let started = ask_service(addresses, request).await?;
     ui.line(format!("{} queued over {} executions", started.job_id, started.matched));
     if detach {
         ui.result(&started_json(&started));
@@ -201,6 +220,20 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StartArgs) -> Resul
     }
     let operation = until_ended(ui, addresses, &started.job_id).await?;
     Ok(report(ui, &operation))
+}
+
+async fn ask_service(
+    addresses: &Addresses,
+    request: StartBatchOperationRequest,
+) -> Result<StartBatchOperationResponse, Failure> {
+    let mut client = client(addresses).await?;
+    Ok(client.start_batch_operation(unary(request)).await?.into_inner())
+}
+
+/// What is done, in one word.
+fn verb(request: &StartBatchOperationRequest) -> String {
+    let name = request.kind().as_str_name();
+    name.trim_start_matches("BATCH_OPERATION_KIND_").to_lowercase()
 }
 
 fn started_json(started: &StartBatchOperationResponse) -> Value {
@@ -213,6 +246,7 @@ fn started_json(started: &StartBatchOperationResponse) -> Value {
         "matched": started.matched,
         "query": started.query,
         "sample": sample.collect::<Vec<_>>(),
+        "confirmation_token": started.confirmation_token,
     })
 }
 

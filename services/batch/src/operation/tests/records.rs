@@ -22,6 +22,7 @@ struct World {
     surveys: BTreeMap<String, Survey>,
     line: Line,
     started: Vec<String>,
+    caps: BTreeMap<String, i64>,
     stopped: Vec<(String, String)>,
     entered: u32,
 }
@@ -37,6 +38,11 @@ impl FakeRecords {
 
     pub(super) fn started(&self) -> Vec<String> {
         self.world().started.clone()
+    }
+
+    /// The most executions that an operation may affect.
+    pub(super) fn cap(&self, id: &str) -> i64 {
+        self.world().caps[id]
     }
 
     pub(super) fn stopped(&self) -> Vec<(String, String)> {
@@ -105,6 +111,7 @@ impl Records for FakeRecords {
             return Ok(false);
         }
         world.started.push(input.job_id.clone());
+        world.caps.insert(input.job_id.clone(), input.spec.max_affected);
         world.line.enter(Waiting {
             job_id: input.job_id.clone(),
             kind: input.spec.action.kind(),

@@ -7,7 +7,7 @@ use super::{
 use quell_api::batch::v1::{
     BatchExecution, BatchOperationKind, BatchReset, BatchSignal, StartBatchOperationRequest, batch_reset::To,
 };
-use quell_mesh::error::Error;
+use quell_mesh::error::{Error, Reason};
 use std::sync::Arc;
 
 #[tokio::test]
@@ -79,4 +79,65 @@ async fn what_belongs_to_another_kind_or_to_quell_is_refused() {
         .await,
         ["executions"]
     );
+}
+
+#[tokio::test]
+async fn above_the_cap_goes_only_who_has_seen_the_count() {
+    let server = Arc::new(Fake::default());
+    let (api, records) = api(&server);
+    let few = |token: &str| StartBatchOperationRequest {
+        max_affected: 10,
+        confirmation_token: token.to_owned(),
+        ..start("1", "")
+    };
+    let look = async |request| {
+        let only = StartBatchOperationRequest {
+            validate_only: true,
+            ..request
+        };
+        api.start(only).await.unwrap()
+    };
+    let seen = look(few("")).await;
+    assert_eq!(seen.matched, 200, "told, not refused");
+    let token = seen.confirmation_token;
+    let refused = async |request| api.start(request).await.unwrap_err().reason();
+    assert_eq!(refused(few("")).await, Reason::MaxAffectedExceeded);
+    let cancel = StartBatchOperationRequest {
+        kind: BatchOperationKind::Cancel.into(),
+        ..few(&token)
+    };
+    let elsewhere = StartBatchOperationRequest {
+        target: start("2", "").target,
+        ..few(&token)
+    };
+    for other in [
+        cancel,
+        elsewhere,
+        few("nonsense"),
+        few(&token.replace(".200.", ".900.")),
+    ] {
+        assert_eq!(refused(other).await, Reason::ConfirmationTokenMismatch);
+    }
+    let both = StartBatchOperationRequest {
+        request_id: "a".to_owned(),
+        ..few(&token)
+    };
+    assert_eq!(refused(both).await, Reason::InvalidArgument);
+    server.world().matches = Some(401);
+    assert_eq!(refused(few(&token)).await, Reason::ConfirmationTokenMismatch, "grown");
+    assert!(records.started().is_empty());
+
+    server.world().matches = Some(400);
+    let started = api.start(few(&token)).await.unwrap();
+    assert_eq!(records.started(), [started.job_id.clone()]);
+    assert_eq!(records.cap(&started.job_id), 800, "twice what matches");
+    // Once: the same call is the same operation, whatever matches by now, and another one gets nothing by it.
+    server.world().matches = Some(5_000);
+    assert_eq!(api.start(few(&token)).await.unwrap(), started);
+    let another = StartBatchOperationRequest {
+        reason: "another".to_owned(),
+        ..few(&token)
+    };
+    assert_eq!(refused(another).await, Reason::ConfirmationTokenMismatch);
+    assert_eq!(records.started().len(), 1);
 }
