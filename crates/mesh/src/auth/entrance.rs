@@ -50,7 +50,7 @@ impl Entrance {
             access,
             methods,
             audit,
-            usage: super::gate::Usage::default(),
+            usage: super::usage::Usage::default(),
         };
         Ok(Self {
             tls,

@@ -4,34 +4,32 @@
 //! arrive, whole and within limits, and be one; his role and his namespaces must allow the call. Everything that an operator may
 //! do, and every refusal, goes to the audit. What is refused before the caller is known is not read at all.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
-use opentelemetry::trace::TraceContextExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
-use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::access::{Access, Credentials, Grant, hash};
-use super::bucket::Bucket;
 use super::lease::{Ending, Leased};
 use super::methods::{Method, Methods};
+use super::usage::Usage;
 use super::{Caller, Principal, Role, message};
 use crate::audit::{AuditLog, Event};
 use crate::config::GuardSettings;
 use crate::error::{Error, Reason};
 use crate::server::ConnectionInfo;
+use crate::telemetry::trace_id;
 
 /// Prefix of the paths of health.
 const HEALTH: &str = "/grpc.health.";
@@ -56,44 +54,19 @@ pub(crate) struct Guard {
     pub(crate) usage: Usage,
 }
 
-/// What each principal uses.
-#[derive(Debug, Default)]
-pub(crate) struct Usage(Mutex<HashMap<Arc<str>, Share>>);
-
-/// Calls a second, and calls at once.
-type Share = (Bucket, Arc<Semaphore>);
-
-impl Usage {
-    /// A place for a call of this principal.
-    fn enter(&self, grant: &Grant, settings: &GuardSettings) -> Result<OwnedSemaphorePermit, Error> {
-        let limited = |message: String, retry_after| Error::ResourceExhausted {
-            reason: Reason::RateLimited,
-            message,
-            retry_after,
-        };
-        let rate = grant.calls_per_second.unwrap_or(settings.calls_per_second);
-        let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bucket, places) = all.entry(grant.principal.name.clone()).or_insert_with(|| {
-            let places = settings.calls_per_principal.min(Semaphore::MAX_PERMITS);
-            (Bucket::full(rate, now), Arc::new(Semaphore::new(places)))
-        });
-        bucket
-            .take(rate, now)
-            .map_err(|wait| limited(format!("more than {rate} calls a second"), Some(wait)))?;
-        places.clone().try_acquire_owned().map_err(|_| {
-            limited(
-                format!("more than {} calls at once", settings.calls_per_principal),
-                None,
-            )
-        })
-    }
-}
-
 /// A call on its way in.
 struct Attempt {
     event: Event,
     method: Option<Arc<Method>>,
+}
+
+impl Attempt {
+    /// Whether it is one that only an operator may make.
+    fn changes(&self) -> bool {
+        self.method
+            .as_ref()
+            .is_some_and(|method| method.needs == Role::Operator)
+    }
 }
 
 impl Guard {
@@ -131,17 +104,11 @@ impl Guard {
         let body = match attempt.method.as_deref() {
             None => body,
             Some(method) => {
-                let read = message::read(body, self.settings.max_message_bytes);
-                let read =
-                    tokio::time::timeout(self.request_timeout, read)
-                        .await
-                        .map_err(|_| Error::DeadlineExceeded {
-                            message: "the request did not arrive in time".to_owned(),
-                        })??;
+                let read = message::read(body, self.settings.max_message_bytes, self.request_timeout).await?;
                 if let Some(understood) = message::understand(&read, &method.input)? {
                     attempt.event.about(message::facts(&understood));
                 }
-                Body::new(Full::new(read).map_err(|never| match never {}))
+                Body::new(Full::new(read))
             }
         };
         if let Some(grant) = &grant {
@@ -213,32 +180,18 @@ impl Guard {
         }))
     }
 
-    /// Carries a call out, whatever becomes of the caller meanwhile.
-    async fn pass<S>(&self, mut inner: S, request: http::Request<Body>) -> Reply
+    /// Carries a call out. What may change something is carried to its end whatever becomes of the caller meanwhile; what only looks
+    /// ends with him.
+    async fn pass<S>(self: Arc<Self>, inner: S, request: http::Request<Body>) -> Reply
     where
         S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
         let path = request.uri().path();
-        let connection = request.extensions().get::<ConnectionInfo>();
         if path.starts_with(HEALTH) {
-            let entered = connection.map(ConnectionInfo::enter);
-            // Nobody is known here, so nobody may make us keep more, or longer, than such a question takes.
-            let (parts, body) = request.into_parts();
-            let read = tokio::time::timeout(HEALTH_TIME, message::read(body, HEALTH_BYTES)).await;
-            let read = read.unwrap_or_else(|_| {
-                Err(Error::DeadlineExceeded {
-                    message: "the request did not arrive in time".to_owned(),
-                })
-            });
-            let body = match read {
-                Ok(read) => Body::new(Full::new(read).map_err(|never| match never {})),
-                Err(error) => return Status::from(error).into_http(),
-            };
-            return match inner.call(http::Request::from_parts(parts, body)).await {
-                Ok(reply) => reply.map(|body| Body::new(Leased::new(body, None, entered))),
-                Err(never) => match never {},
-            };
+            return health(inner, request)
+                .await
+                .unwrap_or_else(|error| Status::from(error).into_http());
         }
         let method = self.methods.get(path);
         let mut event = self.audit.event(
@@ -248,14 +201,28 @@ impl Guard {
                 |method| method.name.clone(),
             ),
         );
+        let connection = request.extensions().get::<ConnectionInfo>();
         event.address = connection.map_or_else(String::new, |connection| connection.address().to_string());
         event.trace_id = trace_id();
-        let mut attempt = Attempt {
-            event,
-            method: method.clone(),
-        };
+        let attempt = Attempt { event, method };
+        if !attempt.changes() {
+            return self.carry(inner, request, attempt).await;
+        }
+        // A task of its own: whoever goes away in the middle must not take with him what the audit has to say of his call.
+        let carried = tokio::spawn(async move { self.carry(inner, request, attempt).await }.in_current_span());
+        carried
+            .await
+            .unwrap_or_else(|_| Status::internal("the call was not carried out").into_http())
+    }
+
+    /// Lets a call through, or refuses it, and writes what the audit wants of it.
+    async fn carry<S>(&self, inner: S, request: http::Request<Body>, mut attempt: Attempt) -> Reply
+    where
+        S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+    {
         match self.admit(inner, request, &mut attempt).await {
-            Ok(reply) => match method {
+            Ok(reply) => match attempt.method {
                 Some(method) if method.needs == Role::Operator => self.done(reply, attempt.event, &method).await,
                 _ => reply,
             },
@@ -293,8 +260,7 @@ impl Guard {
                     event.answered(message::facts(&answer));
                 }
                 self.audit.record(event);
-                let body = Full::new(bytes).map_err(|never| match never {});
-                let body = body.with_trailers(async move { trailers.map(Ok) });
+                let body = Full::new(bytes).with_trailers(async move { trailers.map(Ok) });
                 http::Response::from_parts(parts, Body::new(body))
             }
             Err(status) => {
@@ -303,6 +269,23 @@ impl Guard {
                 status.into_http()
             }
         }
+    }
+}
+
+/// A question for health. Nobody is known here, so nobody may make us keep more, or longer, than such a question takes.
+async fn health<S>(mut inner: S, request: http::Request<Body>) -> Result<Reply, Error>
+where
+    S: Service<http::Request<Body>, Response = Reply, Error = Infallible>,
+{
+    let entered = request.extensions().get().map(ConnectionInfo::enter);
+    let (parts, body) = request.into_parts();
+    let read = message::read(body, HEALTH_BYTES, HEALTH_TIME).await?;
+    match inner
+        .call(http::Request::from_parts(parts, Body::new(Full::new(read))))
+        .await
+    {
+        Ok(reply) => Ok(reply.map(|body| Body::new(Leased::new(body, None, entered)))),
+        Err(never) => match never {},
     }
 }
 
@@ -332,41 +315,6 @@ fn credentials(headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Resu
         token,
         names: connection.map_or_else(|| Arc::new([]) as Arc<[String]>, ConnectionInfo::names),
     })
-}
-
-fn trace_id() -> String {
-    let context = opentelemetry::Context::current();
-    let span = context.span().span_context().clone();
-    if span.is_valid() {
-        span.trace_id().to_string()
-    } else {
-        String::new()
-    }
-}
-
-impl Event {
-    /// Takes over what a status says.
-    fn refused(&mut self, status: &Status) {
-        self.outcome = format!("{:?}", status.code());
-        let details = status.get_error_details();
-        self.refusal = details
-            .error_info()
-            .map_or_else(|| status.message().to_owned(), |info| info.reason.clone());
-    }
-
-    fn about(&mut self, facts: message::Facts) {
-        self.request_id = facts.request_id;
-        self.reason = facts.reason;
-        self.validate_only = facts.validate_only;
-        self.what = facts.what;
-    }
-
-    /// What the answer adds: the ids that were chosen here.
-    fn answered(&mut self, facts: message::Facts) {
-        for (name, value) in facts.what {
-            self.what.entry(name).or_insert(value);
-        }
-    }
 }
 
 /// Makes the layer.
@@ -408,12 +356,6 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let guard = self.guard.clone();
-        // A task of its own: whoever goes away in the middle must not take with him what the audit has to say of his call.
-        let passing = tokio::spawn(async move { guard.pass(inner, request).await }.in_current_span());
-        Box::pin(async move {
-            Ok(passing
-                .await
-                .unwrap_or_else(|_| Status::internal("the call was not carried out").into_http()))
-        })
+        Box::pin(async move { Ok(guard.pass(inner, request).await) })
     }
 }

@@ -8,7 +8,7 @@
 //! | `gate` | the layer around all services: identity, limits per principal, role, namespace, audit |
 //! | `message` | the request's message, within limits |
 //! | `lease` | a stream that ends when its caller's credentials do |
-//! | `bucket` | calls a second |
+//! | `usage`, `bucket` | limits of each principal; calls a second |
 //! | `tls` | the server's and the clients' TLS, from files |
 //! | `watched` | files that are read again when they change |
 //! | [`Outgoing`] | what a caller of the services shows |
@@ -26,6 +26,7 @@ mod message;
 mod methods;
 mod outgoing;
 mod tls;
+mod usage;
 mod watched;
 
 use std::fmt;

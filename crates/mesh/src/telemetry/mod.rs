@@ -19,7 +19,7 @@ pub mod temporal;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{KeyValue, global};
 use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
@@ -127,6 +127,19 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
         provider,
         flush_timeout: settings.flush_timeout,
     })
+}
+
+/// Trace id of what is being done; empty when it belongs to no trace.
+#[must_use]
+pub fn trace_id() -> String {
+    let context = opentelemetry::Context::current();
+    let span = context.span();
+    let span = span.span_context();
+    if span.is_valid() {
+        span.trace_id().to_string()
+    } else {
+        String::new()
+    }
 }
 
 /// Which traces are recorded.

@@ -3,12 +3,11 @@
 use std::pin::Pin;
 
 use futures::Stream;
-use opentelemetry::trace::TraceContextExt as _;
 use quell_api::{
     canceler::v1 as pb, canceler::v1::cancellation_service_server::CancellationService, target::Filter,
     validate::Checker,
 };
-use quell_mesh::{Error, Mesh, Reason, config::CancelSettings, error::from_temporal};
+use quell_mesh::{Error, Mesh, Reason, config::CancelSettings, error::from_temporal, telemetry::trace_id};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::FieldViolation;
 
@@ -158,17 +157,6 @@ pub(super) fn query_error(field: &str, target: &TargetSpec, status: Status) -> E
             Error::precondition(Reason::SearchAttributeMissing, "WorkloadId", text)
         }
         _ => from_temporal(status),
-    }
-}
-
-/// Trace id of the call being served; empty when it is not traced.
-fn trace_id() -> String {
-    let context = opentelemetry::Context::current();
-    let span = context.span().span_context().clone();
-    if span.is_valid() {
-        span.trace_id().to_string()
-    } else {
-        String::new()
     }
 }
 
