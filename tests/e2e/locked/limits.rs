@@ -62,10 +62,10 @@ pub(super) async fn limits(scene: &Scene, work: &Channel) {
     .await;
 }
 
-/// Bytes that are no messages, for every rpc. They come from a viewer, so that one that happens to be a message starts nothing.
+/// Bytes that are no messages, for every rpc. Those that may happen to be one come from a viewer, so that they start nothing.
 pub(super) async fn fuzz(scene: &Scene, work: &Channel) {
     let canceler = scene.channel(&scene.canceler, Some(&scene.authority.issue("fuzz", &["fuzz.quell"])));
-    let viewer = scene.token("viewer");
+    let (viewer, operator) = (scene.token("viewer"), scene.token("operator"));
     let mut codes = std::collections::BTreeMap::<String, u32>::new();
     let mut tried = 0;
     for rpc in contract::rpcs()
@@ -78,16 +78,16 @@ pub(super) async fn fuzz(scene: &Scene, work: &Channel) {
             let length = usize::from(noise[31]) % 24;
             let message = &noise[..length];
             let announced = u32::try_from(length).unwrap().to_be_bytes();
-            let body = match n % 4 {
+            let (token, body) = match n % 4 {
                 // Not even a prefix.
-                0 => message.to_vec(),
+                0 => (operator, message[..length.min(4)].to_vec()),
                 // The rest is missing.
-                1 => [&[0][..], &[0, 0, 0, 99], message].concat(),
+                1 => (operator, [&[0][..], &[0, 0, 0, 99], message].concat()),
                 // An enormous message is announced.
-                2 => [&[0][..], &[0xff; 4], message].concat(),
-                _ => [&[0][..], &announced, message].concat(),
+                2 => (operator, [&[0][..], &[0xff; 4], message].concat()),
+                _ => (viewer, [&[0][..], &announced, message].concat()),
             };
-            let status = raw(channel, &rpc, Some(viewer), body).await;
+            let status = raw(channel, &rpc, Some(token), body).await;
             let expected = [
                 Code::InvalidArgument,
                 Code::PermissionDenied,

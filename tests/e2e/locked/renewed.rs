@@ -11,10 +11,12 @@ use quell_api::{
     canceler::v1::{ListCancellationsRequest, cancellation_service_client::CancellationServiceClient},
     work::v1::WatchSnowballRequest,
 };
+use quell_cli::dev::Part;
 use tonic::{
     Code,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
 /// The canceler wants a certificate of the right authority, and a token besides.
@@ -32,9 +34,19 @@ pub(super) async fn certificates(scene: &Scene) {
     ask(scene.channel(&scene.canceler, Some(&good)), Some(operator))
         .await
         .unwrap();
-    for (what, certificate) in [("no certificate", None), ("another authority's", Some(&stranger))] {
+    // From this machine one gets as far as the gate without a certificate, for the sake of health.
+    let bare = scene.channel(&scene.canceler, None);
+    HealthClient::new(bare.clone())
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap();
+    let outcome = ask(bare, Some(operator)).await;
+    let reason = refused("no certificate", outcome, Code::Unauthenticated);
+    assert_eq!(reason, "CREDENTIALS_MISSING");
+    let ended = scene.authority.issue_until("ended", &["client.quell"], 2020);
+    for (what, certificate) in [("another authority's", &stranger), ("one that has ended", &ended)] {
         // It ends before gRPC begins, so there are no details.
-        let status = ask(scene.channel(&scene.canceler, certificate), Some(operator))
+        let status = ask(scene.channel(&scene.canceler, Some(certificate)), Some(operator))
             .await
             .unwrap_err();
         assert!(status.get_error_details().error_info().is_none(), "{what}: {status:?}");
@@ -46,6 +58,26 @@ pub(super) async fn certificates(scene: &Scene) {
         Code::Unauthenticated,
     );
     assert_eq!(reason, "CREDENTIALS_INVALID");
+
+    // Revoked: the open connection ends, and there is no other.
+    let leaver = scene.authority.issue("leaver", &["leaver.quell"]);
+    let open = scene.endpoint(&scene.canceler, Some(&leaver)).connect().await.unwrap();
+    ask(open.clone(), Some(operator)).await.unwrap();
+    let mut watched = HealthClient::new(open)
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    watched.message().await.unwrap();
+    scene.authority.revoke(&[&leaver]);
+    let end = tokio::time::timeout(SOON, async { while let Ok(Some(_)) = watched.message().await {} });
+    end.await.expect("the connection ends");
+    let again = ask(scene.channel(&scene.canceler, Some(&leaver)), Some(operator)).await;
+    let status = again.unwrap_err();
+    assert!(status.get_error_details().error_info().is_none(), "{status:?}");
+    ask(scene.channel(&scene.canceler, Some(&good)), Some(operator))
+        .await
+        .unwrap();
 }
 
 /// Whoever is taken out of the file is out, and so is his open stream.
@@ -81,13 +113,26 @@ pub(super) async fn revocation(scene: &Scene, work: &Channel) {
     assert_eq!(reason, "CREDENTIALS_INVALID");
 }
 
-/// A renewed certificate, of another authority even, is used without a restart.
+/// A renewed certificate that is broken changes nothing; another one, of another authority even, is used without a restart.
 pub(super) async fn renewal(scene: &Scene) {
     let before = std::fs::read(&scene.authority.ca_file).unwrap();
     let kept = (
         std::fs::read(&scene.server.cert).unwrap(),
         std::fs::read(&scene.server.key).unwrap(),
     );
+    std::fs::write(&scene.server.cert, "broken").unwrap();
+    for own in [&scene.work, &scene.canceler] {
+        eventually(SOON, "the log tells of the broken certificate", async || {
+            let log = own.process.log_tail(200);
+            when(log.contains("what was valid before holds on"), || log)
+        })
+        .await;
+    }
+    scene.healthy(&scene.work, Part::Work).await;
+    scene.healthy(&scene.canceler, Part::Canceler).await;
+    list(&scene.channel(&scene.work, None), Some(scene.token("operator")))
+        .await
+        .unwrap();
     let renewed = Authority::new(&scene.mesh.folder("locked-renewed"), "renewed");
     let new = renewed.issue("server", &["localhost"]);
     for (from, to) in [(&new.cert, &scene.server.cert), (&new.key, &scene.server.key)] {

@@ -23,7 +23,7 @@ use tonic::{
 };
 use tower::Service as _;
 
-/// Connections that the locked services take.
+/// Connections that the work service takes; the canceler takes its default.
 pub(super) const CONNECTIONS: usize = 60;
 
 /// Calls at once that one principal may make.
@@ -91,18 +91,20 @@ impl Scene {
         let (connections, at_once) = (CONNECTIONS.to_string(), AT_ONCE.to_string());
         let (ca_file, server_cert, server_key) = (authority.ca_file.clone(), server.cert.clone(), server.key.clone());
         let access = access_file.clone();
+        let revoked = authority.revoke(&[]);
         let locked = [
             ("QUELL_TLS_CERT_FILE", server_cert.as_str()),
             ("QUELL_TLS_KEY_FILE", &server_key),
             ("QUELL_ACCESS_FILE", &access),
-            ("QUELL_MAX_CONNECTIONS", &connections),
             ("QUELL_CALLS_PER_PRINCIPAL", &at_once),
         ];
-        let work = mesh.own_unready(Part::Work, &mark, &locked);
+        let few = [&locked[..], &[("QUELL_MAX_CONNECTIONS", connections.as_str())]].concat();
+        let work = mesh.own_unready(Part::Work, &mark, &few);
         let work_address = work.address.replace("http://127.0.0.1", "https://localhost");
         // A queue of its own: the shared canceler must not do its work, with other credentials.
         let mut of_canceler = vec![
             ("QUELL_TLS_CLIENT_CA_FILE", ca_file.as_str()),
+            ("QUELL_TLS_CLIENT_CRL_FILE", &revoked),
             ("QUELL_WORK_ADDRESS", &work_address),
             ("QUELL_CA_FILE", &ca_file),
             ("QUELL_CLIENT_CERT_FILE", &own.cert),
@@ -121,19 +123,20 @@ impl Scene {
             work,
             canceler,
         };
-        // The binary asks itself, by TLS, and with a certificate where one is demanded.
-        scene.healthy(&scene.work, Part::Work, &locked).await;
-        scene.healthy(&scene.canceler, Part::Canceler, &of_canceler).await;
+        // The binary asks itself, by TLS.
+        scene.healthy(&scene.work, Part::Work).await;
+        scene.healthy(&scene.canceler, Part::Canceler).await;
         scene
     }
 
-    async fn healthy(&self, own: &Own, part: Part, env: &[(&str, &str)]) {
+    pub(super) async fn healthy(&self, own: &Own, part: Part) {
         let port = own.address.rsplit(':').next().unwrap().to_owned();
         eventually(SOON, &format!("{part} says by --health that it serves"), async || {
             let mut command = Command::new(self.mesh.program(part));
             command
                 .arg("--health")
-                .envs(env.iter().copied())
+                .env("QUELL_TLS_CERT_FILE", &self.server.cert)
+                .env("QUELL_TLS_KEY_FILE", &self.server.key)
                 .env("QUELL_PORT", &port);
             let Ran { code, out, err } = outside::run(&mut command).await;
             when(code == 0 && out.trim() == "SERVING", || {
@@ -155,17 +158,17 @@ impl Scene {
 
     /// A connection by TLS, as any client would make it.
     pub(super) fn channel(&self, own: &Own, identity: Option<&Certified>) -> Channel {
+        self.endpoint(own, identity).connect_lazy()
+    }
+
+    pub(super) fn endpoint(&self, own: &Own, identity: Option<&Certified>) -> Endpoint {
         let read = |path: &str| std::fs::read(path).unwrap();
         let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&self.authority.ca_file)));
         if let Some(own) = identity {
             tls = tls.identity(Identity::from_pem(read(&own.cert), read(&own.key)));
         }
         let address = own.address.replace("http://127.0.0.1", "https://localhost");
-        Endpoint::from_shared(address)
-            .unwrap()
-            .tls_config(tls)
-            .unwrap()
-            .connect_lazy()
+        Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap()
     }
 
     pub(super) async fn quell(&self, identity: &Certified, who: &str, args: &[&str]) -> Ran {

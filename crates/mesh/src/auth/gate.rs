@@ -1,16 +1,19 @@
 //! The layer around all services: nobody gets in where he does not belong, and nobody takes the place of all others.
 //!
-//! In this order: health is for everybody. Then the caller must be known; may not call more than he may; his message must
-//! arrive, whole and within limits, and be one; his role and his namespaces must allow the call. Everything that an operator may
-//! do, and every refusal, goes to the audit. What is refused before the caller is known is not read at all.
+//! In this order: health is for everybody, within each address's share. Then the caller must be known; may not call more than he may;
+//! his role and his namespaces must allow the call; his message must arrive, whole and within limits, and be one. Everything that an
+//! operator may do, and every refusal, goes to the audit. What is refused before the caller is known is not read at all; what
+//! is refused him then, little and for the audit only.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
@@ -20,10 +23,11 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::access::{Access, Credentials, Grant, hash};
+use super::access::{Access, Credentials, Grant, credentials_of};
+use super::account::Account;
 use super::lease::{Ending, Leased};
 use super::methods::{Method, Methods};
-use super::usage::Usage;
+use super::usage::{Allowance, Usage};
 use super::{Caller, Principal, Role, message};
 use crate::audit::{AuditLog, Event};
 use crate::config::GuardSettings;
@@ -33,9 +37,9 @@ use crate::telemetry::trace_id;
 
 /// Prefix of the paths of health.
 const HEALTH: &str = "/grpc.health.";
-/// Most bytes of a question for health, and how long it may take to arrive.
-const HEALTH_BYTES: usize = 4_096;
-const HEALTH_TIME: Duration = Duration::from_secs(5);
+/// Most bytes of a question for health, or of a message that is refused anyway, and how long it may take to arrive.
+const LITTLE: usize = 4_096;
+const SHORTLY: Duration = Duration::from_secs(5);
 
 type Reply = http::Response<Body>;
 
@@ -57,6 +61,8 @@ pub(crate) struct Guard {
 /// A call on its way in.
 struct Attempt {
     event: Event,
+    /// On whose account it goes if it is refused.
+    account: Option<Account>,
     method: Option<Arc<Method>>,
 }
 
@@ -67,13 +73,27 @@ impl Attempt {
             .as_ref()
             .is_some_and(|method| method.needs == Role::Operator)
     }
+
+    /// Takes from the message what the audit wants to know.
+    fn hear(&mut self, read: &Bytes, method: &Method) -> Result<(), Error> {
+        if let Some(understood) = message::understand(read, &method.input)? {
+            self.event.about(message::facts(&understood));
+        }
+        Ok(())
+    }
 }
 
 impl Guard {
     /// Who calls. None where nobody has to say.
     fn identify(&self, headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Result<Option<Arc<Grant>>, Error> {
         let Some(access) = &self.access else { return Ok(None) };
-        let credentials = credentials(headers, connection)?;
+        if connection.is_some_and(ConnectionInfo::lacks_certificate) {
+            return Err(Error::Unauthenticated {
+                reason: Reason::CredentialsMissing,
+                message: "a client certificate is demanded".to_owned(),
+            });
+        }
+        let credentials = credentials_of(headers, connection)?;
         let access = access.borrow().clone();
         access.identify(&credentials, Timestamp::now()).map(Some)
     }
@@ -86,7 +106,6 @@ impl Guard {
     {
         let (mut parts, body) = request.into_parts();
         let connection = parts.extensions.get::<ConnectionInfo>().cloned();
-        let entered = connection.as_ref().map(ConnectionInfo::enter);
         let grant = self.identify(&parts.headers, connection.as_ref())?;
         let principal = grant
             .as_ref()
@@ -94,40 +113,56 @@ impl Guard {
         attempt.event.principal = principal.name.to_string();
         attempt.event.role = principal.role.to_string();
         attempt.event.proof = principal.proof.to_string();
-        if let Some(connection) = &connection {
-            connection.proven();
+        let entered = connection.as_ref().map(|connection| connection.enter(&principal));
+        let mut place = None;
+        let mut allowed = Ok(());
+        if let Some(grant) = &grant {
+            let account = Account::Principal(principal.name.clone());
+            attempt.account = Some(account.clone());
+            place = Some(self.usage.enter(account, self.allowance(grant.calls_per_second))?);
+            allowed = self.authorise(grant, attempt.method.as_deref());
         }
-        let place = grant
-            .as_ref()
-            .map(|grant| self.usage.enter(grant, &self.settings))
-            .transpose()?;
-        let body = match attempt.method.as_deref() {
-            None => body,
-            Some(method) => {
+        let body = match (allowed, attempt.method.clone()) {
+            (Ok(()), None) => body,
+            (Ok(()), Some(method)) => {
                 let read = message::read(body, self.settings.max_message_bytes, self.request_timeout).await?;
-                if let Some(understood) = message::understand(&read, &method.input)? {
-                    attempt.event.about(message::facts(&understood));
-                }
+                attempt.hear(&read, &method)?;
                 Body::new(Full::new(read))
             }
+            (Err(refusal), method) => {
+                // The audit should say what was wanted; what cannot be read says nothing.
+                if let Some(method) = method
+                    && let Ok(read) = message::read(body, LITTLE, SHORTLY).await
+                {
+                    let _ = attempt.hear(&read, &method);
+                }
+                return Err(refusal);
+            }
         };
-        if let Some(grant) = &grant {
-            self.authorise(grant, attempt.method.as_deref())?;
-        }
         parts.extensions.insert(Caller {
             address: connection.as_ref().map(ConnectionInfo::address),
             principal,
         });
         let ending = match (&grant, &attempt.method) {
             // A unary call ends by its deadline.
-            (Some(_), Some(method)) if method.streams => self.ending(credentials(&parts.headers, connection.as_ref())?),
+            (Some(_), Some(method)) if method.streams => {
+                self.ending(credentials_of(&parts.headers, connection.as_ref())?)
+            }
             // Reflection.
-            (Some(_), None) => self.ending(credentials(&parts.headers, connection.as_ref())?),
+            (Some(_), None) => self.ending(credentials_of(&parts.headers, connection.as_ref())?),
             _ => None,
         };
         match inner.call(http::Request::from_parts(parts, body)).await {
             Ok(reply) => Ok(reply.map(|body| Body::new(Leased::new(body, ending, (entered, place))))),
             Err(never) => match never {},
+        }
+    }
+
+    /// What one may use, or a principal whose entry names a number of its own.
+    fn allowance(&self, calls_per_second: Option<u32>) -> Allowance {
+        Allowance {
+            calls_per_second: calls_per_second.unwrap_or(self.settings.calls_per_second),
+            calls_at_once: self.settings.calls_per_principal,
         }
     }
 
@@ -189,9 +224,8 @@ impl Guard {
     {
         let path = request.uri().path();
         if path.starts_with(HEALTH) {
-            return health(inner, request)
-                .await
-                .unwrap_or_else(|error| Status::from(error).into_http());
+            let answer = self.health(inner, request).await;
+            return answer.unwrap_or_else(|error| Status::from(error).into_http());
         }
         let method = self.methods.get(path);
         let mut event = self.audit.event(
@@ -204,7 +238,11 @@ impl Guard {
         let connection = request.extensions().get::<ConnectionInfo>();
         event.address = connection.map_or_else(String::new, |connection| connection.address().to_string());
         event.trace_id = trace_id();
-        let attempt = Attempt { event, method };
+        let attempt = Attempt {
+            event,
+            account: connection.map(ConnectionInfo::account),
+            method,
+        };
         if !attempt.changes() {
             return self.carry(inner, request, attempt).await;
         }
@@ -229,9 +267,35 @@ impl Guard {
             Err(error) => {
                 let status = Status::from(error);
                 attempt.event.refused(&status);
-                self.audit.refused(attempt.event);
+                // Without a connection, as in tests, everybody is one.
+                let account = attempt
+                    .account
+                    .unwrap_or_else(|| Account::of_address(Ipv4Addr::UNSPECIFIED.into()));
+                self.audit.refused(account, attempt.event);
                 status.into_http()
             }
+        }
+    }
+
+    /// A question for health. Nobody is known here, so nobody may make us keep more, or longer, than such a question takes; and an
+    /// address has the share of a principal.
+    async fn health<S>(&self, mut inner: S, request: http::Request<Body>) -> Result<Reply, Error>
+    where
+        S: Service<http::Request<Body>, Response = Reply, Error = Infallible>,
+    {
+        let mut place = None;
+        if let Some(connection) = request.extensions().get::<ConnectionInfo>() {
+            connection.asked();
+            place = Some(self.usage.enter(connection.account(), self.allowance(None))?);
+        }
+        let (parts, body) = request.into_parts();
+        let read = message::read(body, LITTLE, SHORTLY).await?;
+        match inner
+            .call(http::Request::from_parts(parts, Body::new(Full::new(read))))
+            .await
+        {
+            Ok(reply) => Ok(reply.map(|body| Body::new(Leased::new(body, None, place)))),
+            Err(never) => match never {},
         }
     }
 
@@ -270,51 +334,6 @@ impl Guard {
             }
         }
     }
-}
-
-/// A question for health. Nobody is known here, so nobody may make us keep more, or longer, than such a question takes.
-async fn health<S>(mut inner: S, request: http::Request<Body>) -> Result<Reply, Error>
-where
-    S: Service<http::Request<Body>, Response = Reply, Error = Infallible>,
-{
-    let entered = request.extensions().get().map(ConnectionInfo::enter);
-    let (parts, body) = request.into_parts();
-    let read = message::read(body, HEALTH_BYTES, HEALTH_TIME).await?;
-    match inner
-        .call(http::Request::from_parts(parts, Body::new(Full::new(read))))
-        .await
-    {
-        Ok(reply) => Ok(reply.map(|body| Body::new(Leased::new(body, None, entered)))),
-        Err(never) => match never {},
-    }
-}
-
-fn credentials(headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Result<Credentials, Error> {
-    let mut given = headers.get_all(http::header::AUTHORIZATION).iter();
-    let invalid = |message: &str| Error::Unauthenticated {
-        reason: Reason::CredentialsInvalid,
-        message: message.to_owned(),
-    };
-    let token = match (given.next(), given.next()) {
-        (None, _) => None,
-        (Some(value), None) => {
-            let bytes = value.as_bytes();
-            let bearer = bytes
-                .split_at_checked("Bearer ".len())
-                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
-            let (_, token) = bearer.ok_or_else(|| invalid("authorization must be `Bearer <token>`"))?;
-            let token = token.trim_ascii();
-            if token.is_empty() {
-                return Err(invalid("the token is empty"));
-            }
-            Some(hash(token))
-        }
-        (Some(_), Some(_)) => return Err(invalid("authorization is there more than once")),
-    };
-    Ok(Credentials {
-        token,
-        names: connection.map_or_else(|| Arc::new([]) as Arc<[String]>, ConnectionInfo::names),
-    })
 }
 
 /// Makes the layer.
@@ -359,3 +378,6 @@ where
         Box::pin(async move { Ok(guard.pass(inner, request).await) })
     }
 }
+
+#[cfg(test)]
+mod tests;

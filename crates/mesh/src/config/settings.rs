@@ -102,6 +102,8 @@ pub struct ServerTlsSettings {
     pub key_file: Option<String>,
     /// Roots of clients' certificates (PEM file); every client must show one then.
     pub client_ca_file: Option<String>,
+    /// Lists of revoked certificates (PEM file), of every authority in a client's chain.
+    pub client_crl_file: Option<String>,
 }
 
 impl GuardSettings {
@@ -369,6 +371,7 @@ impl Settings {
                         cert_file: flat.server_tls_cert,
                         key_file: flat.server_tls_key,
                         client_ca_file: flat.server_tls_client_ca,
+                        client_crl_file: flat.server_tls_client_crl,
                     },
                     access_file: flat.server_access,
                     insecure: flat.server_insecure,

@@ -77,7 +77,7 @@ settings! {
     server_metrics_port: Option<u16> = "server.metrics_port", "QUELL_METRICS_PORT", "";
     /// Deadline of an rpc whose caller gives none, until its response begins. A caller's own deadline wins.
     server_request_timeout: Seconds = "server.request_timeout_s", "QUELL_REQUEST_TIMEOUT_SECONDS", "30";
-    /// Calls served at the same time, streams included; more are refused with OVERLOADED.
+    /// Calls served at the same time, streams included; more are refused with OVERLOADED. A sixteenth of them is for operators only.
     server_concurrency_limit: Count = "server.concurrency_limit", "QUELL_CONCURRENCY_LIMIT", "1024";
     /// How long an rpc waits for a connection to Temporal before it fails with TEMPORAL_UNREACHABLE.
     server_connect_wait: Seconds = "server.connect_wait_s", "QUELL_CONNECT_WAIT_SECONDS", "2";
@@ -90,6 +90,8 @@ settings! {
     server_tls_key: Option<String> = "server.tls_key_file", "QUELL_TLS_KEY_FILE", "";
     /// File with the root certificates (PEM) that clients' certificates are checked against. Given, every client must have one.
     server_tls_client_ca: Option<String> = "server.tls_client_ca_file", "QUELL_TLS_CLIENT_CA_FILE", "";
+    /// File with the lists of revoked certificates (CRLs, PEM) of those authorities and of those between. Read again when it changes.
+    server_tls_client_crl: Option<String> = "server.tls_client_crl_file", "QUELL_TLS_CLIENT_CRL_FILE", "";
     /// File that says who may do what: names, roles, namespaces, hashed tokens (docs/security.md). Read again when it changes.
     server_access: Option<String> = "server.access_file", "QUELL_ACCESS_FILE", "";
     /// Whether the network around the services is trusted: without it, a service refuses to listen on more than this machine
@@ -101,12 +103,12 @@ settings! {
     server_max_message: Bytes = "server.max_message_bytes", "QUELL_MAX_MESSAGE_BYTES", "1048576";
     /// Longest deadline that a caller may set; a longer one is cut to it.
     server_max_timeout: Seconds = "server.max_timeout_s", "QUELL_MAX_TIMEOUT_SECONDS", "3600";
-    /// Connections at the same time. When all are taken, the oldest that never made a call is closed for a new one, else the new
-    /// one. Never more than the process may open files.
+    /// Connections at the same time. When all are taken, one goes for the new one (docs/security.md). Never more than the process may
+    /// open files.
     server_connections: Count = "server.max_connections", "QUELL_MAX_CONNECTIONS", "4096";
     /// How long a new connection may take to its first call, TLS included.
     server_first_call: Seconds = "server.first_call_timeout_s", "QUELL_FIRST_CALL_TIMEOUT_SECONDS", "20";
-    /// How long a connection may be without a call before it is closed.
+    /// How long a connection may be without a call before it is closed, and how long one may last on which nobody was let in.
     server_idle: Seconds = "server.idle_timeout_s", "QUELL_IDLE_TIMEOUT_SECONDS", "900";
     /// Calls at the same time on one connection, streams included.
     server_streams: Count = "server.streams_per_connection", "QUELL_STREAMS_PER_CONNECTION", "1024";

@@ -27,8 +27,9 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, Sampler, SdkTracerProvider};
 use secrecy::ExposeSecret as _;
 use tonic::metadata::{AsciiMetadataKey, MetadataMap};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::{Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
@@ -42,7 +43,7 @@ use export::Exporting;
 pub enum TelemetryError {
     /// The log filter is not a valid one.
     #[error("telemetry.log_filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// A list of names and values is not one. The values may be secrets, and are not told.
     #[error("{key}: must be name=value, separated by commas")]
     Pairs {
@@ -96,7 +97,7 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
     }
     let provider = provider.build();
     instant::send_to(exporting, sampler);
-    let log_filter = EnvFilter::try_new(&settings.log_filter)?;
+    let log_filter = shown(&settings.log_filter)?;
 
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_tracer_provider(provider.clone());
@@ -140,6 +141,12 @@ pub fn trace_id() -> String {
     } else {
         String::new()
     }
+}
+
+/// What the log shows: what its filter lets through, and the audit whatever that says.
+fn shown<S: Subscriber>(filter: &str) -> Result<impl Filter<S> + use<S>, ParseError> {
+    let audit = Targets::new().with_target(crate::audit::TARGET, LevelFilter::INFO);
+    Ok(EnvFilter::try_new(filter)?.or(audit))
 }
 
 /// Which traces are recorded.
@@ -254,6 +261,35 @@ mod tests {
             assert_eq!(
                 read(bad).unwrap_err().to_string(),
                 "k: must be name=value, separated by commas"
+            );
+        }
+    }
+
+    #[test]
+    fn the_audit_is_in_the_log_whatever_its_filter_says() {
+        #[derive(Clone, Default)]
+        struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(text)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        for filter in ["off", "error,quell_audit=off", "quell_mesh=warn"] {
+            let lines = Lines::default();
+            let to = lines.clone();
+            let log = tracing_subscriber::fmt::layer().with_writer(move || to.clone());
+            let subscriber = tracing_subscriber::registry().with(log.with_filter(shown(filter).unwrap()));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(target: crate::audit::TARGET, "audited");
+                tracing::info!("not shown");
+            });
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert!(
+                text.contains("audited") && !text.contains("not shown"),
+                "{filter}: {text}"
             );
         }
     }
