@@ -28,7 +28,7 @@ pub(super) async fn belonging(scene: &Scene, refused_id: &str) {
     scene.quell(&client, "operator", &stop).await.ok();
 
     let canceler = scene.channel(&scene.canceler, Some(&client));
-    let expected: [(&str, &str, &str, &str); 9] = [
+    let expected: [(&str, &str, &str, &str); 12] = [
         (
             "operator",
             "quell.canceler.v1.CancellationService/StartCancellation",
@@ -66,6 +66,14 @@ pub(super) async fn belonging(scene: &Scene, refused_id: &str) {
             "Unauthenticated",
             "CREDENTIALS_EXPIRED",
         ),
+        (
+            "",
+            "quell.canceler.v1.CancellationService/ListCancellations",
+            "Unauthenticated",
+            "CREDENTIALS_MISSING",
+        ),
+        ("", "TLS handshake", "Unauthenticated", "CREDENTIALS_INVALID"),
+        ("", "TLS handshake", "Unauthenticated", "CREDENTIALS_EXPIRED"),
         (
             "operator",
             "quell.work.v1.SnowballService/StartSnowball",
@@ -117,6 +125,14 @@ pub(super) async fn belonging(scene: &Scene, refused_id: &str) {
         of("/StartSnowball", "PermissionDenied", "viewer").request_id,
         refused_id
     );
+    // The trace that it names is in Jaeger: these services send by HTTP.
+    let trace = format!("/api/traces/{}", started.trace_id);
+    eventually(SOON, "Jaeger has the trace", async || {
+        let answer = scene.mesh.jaeger(&trace).await?;
+        let found = answer["data"].as_array().is_some_and(|traces| !traces.is_empty());
+        when(found, || answer.to_string())
+    })
+    .await;
     // Who asked for it stands on the cancellation itself, too.
     let receipt = scene
         .quell(

@@ -92,11 +92,14 @@ impl Scene {
         let (ca_file, server_cert, server_key) = (authority.ca_file.clone(), server.cert.clone(), server.key.clone());
         let access = access_file.clone();
         let revoked = authority.revoke(&[]);
+        let collector = mesh.jaeger_http();
         let locked = [
             ("QUELL_TLS_CERT_FILE", server_cert.as_str()),
             ("QUELL_TLS_KEY_FILE", &server_key),
             ("QUELL_ACCESS_FILE", &access),
             ("QUELL_CALLS_PER_PRINCIPAL", &at_once),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector),
         ];
         let few = [&locked[..], &[("QUELL_MAX_CONNECTIONS", connections.as_str())]].concat();
         let work = mesh.own_unready(Part::Work, &mark, &few);

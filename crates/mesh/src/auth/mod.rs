@@ -44,7 +44,7 @@ pub(crate) use gate::{GateLayer, Guard};
 pub(crate) use methods::Methods;
 pub use outgoing::{Dialling, Outgoing};
 pub(crate) use outgoing::{Token, client_tls, dial};
-pub(crate) use tls::{ServerTls, names_of, own_config, server_tls};
+pub(crate) use tls::{ServerTls, client_config, names_of, own_config, server_tls};
 pub(crate) use watched::watch_files;
 
 /// What a caller may do.

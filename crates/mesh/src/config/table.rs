@@ -10,7 +10,7 @@ use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
 use super::value::{
-    Address, Bytes, Count, LogFormat, Millis, Protocol, QueueRates, Ratio, Seconds, StoreUrl, TraceExporter,
+    Address, Bytes, Count, LogFormat, Millis, OtlpProtocol, QueueRates, Ratio, Seconds, StoreUrl, TraceExporter,
     TraceSampler, Value,
 };
 
@@ -230,12 +230,14 @@ settings! {
     telemetry_log_format: LogFormat = "telemetry.log_format", "QUELL_LOG_FORMAT", "human";
     /// What the log shows, in the syntax of tracing's EnvFilter.
     telemetry_log_filter: String = "telemetry.log_filter", "QUELL_LOG", "info,temporalio_sdk=warn,temporalio_sdk_core=warn,temporalio_client=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn,h2=warn,hyper=warn,tower=warn";
-    /// OTLP/gRPC collector for traces and all else. None: nothing is exported.
+    /// OTLP collector for traces and all else; by HTTP, traces go to `/v1/traces` there. None: nothing is exported.
     telemetry_otlp: Option<Address> = "telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "";
-    /// OTLP/gRPC collector for traces only; wins over the general one.
+    /// OTLP collector for traces only, used as it is; wins over the general one.
     telemetry_otlp_traces: Option<Address> = "telemetry.otlp_traces_endpoint", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "";
     /// What is spoken with the collector.
-    telemetry_protocol: Protocol = "telemetry.otlp_protocol", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc";
+    telemetry_protocol: OtlpProtocol = "telemetry.otlp_protocol", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc";
+    /// The same for traces only; wins over the general one.
+    telemetry_protocol_traces: Option<OtlpProtocol> = "telemetry.otlp_traces_protocol", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "";
     /// Headers for the collector, as `name=value` separated by commas; mostly its key.
     telemetry_headers: Option<SecretString> = "telemetry.otlp_headers", "OTEL_EXPORTER_OTLP_HEADERS", "";
     /// How long the collector may take to answer. Then the batch is lost.

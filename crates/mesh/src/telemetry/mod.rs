@@ -6,11 +6,12 @@
 //! - [`temporal`] carries the trace through workflows and activities;
 //! - the OpenTelemetry layer sees our own targets only (`quell*` and the gRPC spans' `otel`). The SDK's inner spans (polls, a
 //!   second RunWorkflow) would make traces of their own by the thousand;
-//! - [`export`] sends what is made: never in anybody's way, and what is lost is counted.
+//! - [`collector`] speaks OTLP, and [`export`] sends what is made: never in anybody's way, and what is lost is counted.
 //!
 //! [`Telemetry::flush`] exports what is left at the end, within a bounded time: a collector that is gone must not
 //! hold the process.
 
+mod collector;
 mod export;
 mod format;
 mod instant;
@@ -21,12 +22,9 @@ use std::time::Duration;
 
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{KeyValue, global};
-use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, Sampler, SdkTracerProvider};
-use secrecy::ExposeSecret as _;
-use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::{Filter, SubscriberExt as _};
@@ -53,6 +51,9 @@ pub enum TelemetryError {
     /// The exporter could not be made.
     #[error("the OTLP exporter cannot be made: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// TLS for it could not be set up.
+    #[error("TLS for the OTLP exporter: {0}")]
+    Tls(String),
     /// Another subscriber is installed already.
     #[error("logging is set up already: {0}")]
     Installed(#[from] tracing_subscriber::util::TryInitError),
@@ -79,13 +80,8 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
         .with_resource(resource(info, instance_id, settings)?)
         .with_sampler(Sampler::clone(&sampler));
     let mut exporting = None;
-    if let Some(endpoint) = settings.traces_endpoint.as_ref().filter(|_| !settings.disabled) {
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint.clone())
-            .with_timeout(settings.export_timeout)
-            .with_metadata(metadata(settings)?)
-            .build()?;
+    if let Some(collector) = settings.collector.as_ref().filter(|_| !settings.disabled) {
+        let exporter = collector::exporter(collector)?;
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(settings.queue_size)
             .with_max_export_batch_size(settings.batch_size)
@@ -178,22 +174,6 @@ fn resource(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
         .with_attributes(further.into_iter().map(|(name, value)| KeyValue::new(name, value)))
         .with_service_name(name.unwrap_or_else(|| format!("quell-{}", info.name)))
         .build())
-}
-
-/// The collector's headers.
-fn metadata(settings: &TelemetrySettings) -> Result<MetadataMap, TelemetryError> {
-    const KEY: &str = "telemetry.otlp_headers";
-    let text = settings.headers.as_ref().map_or("", |headers| headers.expose_secret());
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let mut map = MetadataMap::new();
-    for (name, value) in pairs(KEY, parts)? {
-        let name = AsciiMetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes());
-        match (name, value.parse()) {
-            (Ok(name), Ok(value)) => drop(map.insert(name, value)),
-            _ => return Err(TelemetryError::Pairs { key: KEY }),
-        }
-    }
-    Ok(map)
 }
 
 /// Reads `name=value`, percent-encoded as OpenTelemetry has it.
