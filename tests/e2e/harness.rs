@@ -203,6 +203,11 @@ impl Shared {
             .expect("the mesh is built with Jaeger")
     }
 
+    /// Where Jaeger takes spans by HTTP.
+    pub(crate) fn jaeger_http(&self) -> String {
+        self.dev.jaeger_http()
+    }
+
     /// Host and port of a service's page of metrics.
     pub(crate) fn metrics_page(&self, part: Part) -> String {
         let page = self.dev.metrics(part).expect("a service");

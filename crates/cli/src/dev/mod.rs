@@ -151,6 +151,12 @@ impl DevMesh {
             .then(|| http(self.ports.jaeger_ui))
     }
 
+    /// OTLP/HTTP address of Jaeger, with scheme.
+    #[must_use]
+    pub fn jaeger_http(&self) -> String {
+        http(self.ports.jaeger_otlp_http)
+    }
+
     /// Address of one trace, if Jaeger runs.
     #[must_use]
     pub fn trace_url(&self, trace_id: &str) -> Option<String> {

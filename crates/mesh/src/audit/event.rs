@@ -83,7 +83,7 @@ impl Event {
     pub(super) fn log(&self) {
         let what = serde_json::to_string(&self.what).unwrap_or_default();
         tracing::info!(
-            target: "quell_audit",
+            target: super::TARGET,
             id = self.id,
             rpc = self.rpc,
             outcome = self.outcome,

@@ -99,8 +99,9 @@ fn after_day(key: &str) -> Option<Date> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AuditLog, REFUSALS_PER_SECOND};
+    use super::super::{AuditLog, PER_ACCOUNT};
     use super::*;
+    use crate::auth::Account;
     use crate::config::PayloadSettings;
 
     fn wanted(size: usize) -> Wanted {
@@ -172,15 +173,17 @@ mod tests {
         for _ in 0..FLOOD {
             let mut event = log.event("x".to_owned());
             event.outcome = "Unauthenticated".to_owned();
-            log.refused(event);
+            log.refused(Account::of_address([10, 0, 0, 1].into()), event);
         }
         log.flush().await;
         let kept = list(&store, &wanted(100_000)).await.unwrap().events;
         // Seconds may pass meanwhile on a slow machine, and each has its own share.
         assert!(
-            kept.len() >= REFUSALS_PER_SECOND as usize && (kept.len() as u64) < FLOOD / 10,
+            kept.len() >= PER_ACCOUNT as usize && (kept.len() as u64) < FLOOD / 10,
             "{}",
             kept.len()
         );
+        let said: u64 = kept.iter().map(|event| event.suppressed).sum();
+        assert_eq!(said + kept.len() as u64, FLOOD, "all are counted");
     }
 }

@@ -1,19 +1,21 @@
 //! The writing end of the audit.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
 use tokio::sync::{mpsc, oneshot};
 
+use super::refusals::Refusals;
 use super::{Event, FOLDER};
 use crate::PayloadStore;
+use crate::auth::Account;
 
-/// Refusals a second that are kept.
-pub const REFUSALS_PER_SECOND: u32 = 20;
 /// Between two objects of a process.
 const GATHER: Duration = Duration::from_millis(250);
+/// Between two looks for floods of refusals that are over.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Events that may wait for the store. More are in the log only, which says so.
 const WAITING: usize = 10_000;
 /// Most events of one object.
@@ -32,27 +34,17 @@ pub struct AuditLog {
     refusals: Arc<Mutex<Refusals>>,
 }
 
-#[derive(Debug)]
-struct Refusals {
-    second: Instant,
-    kept: u32,
-    suppressed: u64,
-}
-
 impl AuditLog {
     /// Opens it and begins to write. Call it inside a Tokio runtime.
     #[must_use]
     pub fn open(service: &'static str, store: PayloadStore) -> Self {
         let (jobs, receiver) = mpsc::channel(WAITING);
-        tokio::spawn(write(service, store, receiver));
+        let refusals = Arc::new(Mutex::new(Refusals::new(Instant::now())));
+        tokio::spawn(write(service, store, receiver, refusals.clone()));
         Self {
             service,
             jobs,
-            refusals: Arc::new(Mutex::new(Refusals {
-                second: Instant::now(),
-                kept: 0,
-                suppressed: 0,
-            })),
+            refusals,
         }
     }
 
@@ -76,22 +68,12 @@ impl AuditLog {
         }
     }
 
-    /// Keeps a call that was refused at the gate, unless there were too many of them in this second.
-    pub fn refused(&self, mut event: Event) {
-        {
-            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            if refusals.second.elapsed() >= Duration::from_secs(1) {
-                refusals.second = Instant::now();
-                refusals.kept = 0;
-            }
-            if refusals.kept >= REFUSALS_PER_SECOND {
-                refusals.suppressed += 1;
-                return;
-            }
-            refusals.kept += 1;
-            event.suppressed = std::mem::take(&mut refusals.suppressed);
+    /// Keeps what was refused at the gate, unless there is too much of it on this account.
+    pub(crate) fn refused(&self, account: Account, event: Event) {
+        let kept = of(&self.refusals).sift(account, event, Instant::now());
+        if let Some(event) = kept {
+            self.record(event);
         }
-        self.record(event);
     }
 
     /// Waits until everything before it has been written, or could not be.
@@ -104,13 +86,31 @@ impl AuditLog {
     }
 }
 
-async fn write(service: &'static str, store: PayloadStore, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(first) = jobs.recv().await {
-        let mut together = vec![first];
+fn of(refusals: &Mutex<Refusals>) -> MutexGuard<'_, Refusals> {
+    refusals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn write(
+    service: &'static str,
+    store: PayloadStore,
+    mut jobs: mpsc::Receiver<Job>,
+    refusals: Arc<Mutex<Refusals>>,
+) {
+    loop {
+        let mut together = match tokio::time::timeout(SETTLE, jobs.recv()).await {
+            Ok(Some(first)) => vec![first],
+            Ok(None) => return,
+            Err(_) => Vec::new(),
+        };
         while together.len() < TOGETHER
             && let Ok(job) = jobs.try_recv()
         {
             together.push(job);
+        }
+        let flushed = together.iter().any(|job| matches!(job, Job::Flush(_)));
+        for event in of(&refusals).settle(flushed, Instant::now()) {
+            event.log();
+            together.push(Job::Keep(Box::new(event)));
         }
         let mut lines = Vec::new();
         let mut flushes = Vec::new();
@@ -120,7 +120,7 @@ async fn write(service: &'static str, store: PayloadStore, mut jobs: mpsc::Recei
                 Job::Flush(done) => flushes.push(done),
                 Job::Keep(event) => match serde_json::to_vec(&event) {
                     Ok(line) => {
-                        at = Some(event.at);
+                        at = at.max(Some(event.at));
                         lines.extend(line);
                         lines.push(b'\n');
                     }

@@ -22,12 +22,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{Principal, Proof, Role};
 use crate::error::{Error, Reason};
+use crate::server::ConnectionInfo;
 
 /// Every namespace.
 const ANY: &str = "*";
@@ -90,8 +92,40 @@ pub(crate) struct Credentials {
 }
 
 /// What a token is known by.
-pub(crate) fn hash(token: &[u8]) -> [u8; 32] {
+fn hash(token: &[u8]) -> [u8; 32] {
     Sha256::digest(token).into()
+}
+
+/// What a request and its connection show.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] when that cannot be read.
+pub(super) fn credentials_of(headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Result<Credentials, Error> {
+    let mut given = headers.get_all(http::header::AUTHORIZATION).iter();
+    let invalid = |message: &str| Error::Unauthenticated {
+        reason: Reason::CredentialsInvalid,
+        message: message.to_owned(),
+    };
+    let token = match (given.next(), given.next()) {
+        (None, _) => None,
+        (Some(value), None) => {
+            let bytes = value.as_bytes();
+            let bearer = bytes
+                .split_at_checked("Bearer ".len())
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+            let (_, token) = bearer.ok_or_else(|| invalid("authorization must be `Bearer <token>`"))?;
+            let token = token.trim_ascii();
+            if token.is_empty() {
+                return Err(invalid("the token is empty"));
+            }
+            Some(hash(token))
+        }
+        (Some(_), Some(_)) => return Err(invalid("authorization is there more than once")),
+    };
+    Ok(Credentials {
+        token,
+        names: connection.map_or_else(|| Arc::new([]) as Arc<[String]>, ConnectionInfo::names),
+    })
 }
 
 impl Access {

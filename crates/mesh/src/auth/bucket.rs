@@ -4,26 +4,26 @@ use std::time::{Duration, Instant};
 
 /// A bucket that fills at a rate.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     level: f64,
+    per_second: u32,
     at: Instant,
 }
 
 impl Bucket {
     /// A full one.
-    pub(super) fn full(per_second: u32, now: Instant) -> Self {
+    pub(crate) fn full(per_second: u32, now: Instant) -> Self {
         Self {
             level: capacity(per_second),
+            per_second,
             at: now,
         }
     }
 
-    /// Takes one out, or says after what time there will be one.
-    pub(super) fn take(&mut self, per_second: u32, now: Instant) -> Result<(), Duration> {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.level = passed
-            .mul_add(f64::from(per_second), self.level)
-            .min(capacity(per_second));
+    /// Takes one out, or says after what time there will be one. The rate may be another than before.
+    pub(crate) fn take(&mut self, per_second: u32, now: Instant) -> Result<(), Duration> {
+        self.per_second = per_second;
+        self.level = self.level_at(now);
         self.at = now;
         if self.level >= 1.0 {
             self.level -= 1.0;
@@ -32,6 +32,18 @@ impl Bucket {
         Err(Duration::from_secs_f64(
             (1.0 - self.level) / f64::from(per_second.max(1)),
         ))
+    }
+
+    /// Whether nobody would notice if it were another, full one.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.level_at(now) >= capacity(self.per_second)
+    }
+
+    fn level_at(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        passed
+            .mul_add(f64::from(self.per_second), self.level)
+            .min(capacity(self.per_second))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::Settings;
 pub(crate) struct Entrance {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) gate: GateLayer,
+    pub(crate) audit: AuditLog,
     /// Paths of the rpcs that there are.
     pub(crate) paths: Arc<HashSet<String>>,
 }
@@ -49,12 +50,13 @@ impl Entrance {
             namespace: settings.main.namespace.clone(),
             access,
             methods,
-            audit,
-            usage: super::gate::Usage::default(),
+            audit: audit.clone(),
+            usage: super::usage::Usage::default(),
         };
         Ok(Self {
             tls,
             gate: GateLayer(Arc::new(guard)),
+            audit,
             paths,
         })
     }

@@ -1,43 +1,45 @@
 //! The layer around all services: nobody gets in where he does not belong, and nobody takes the place of all others.
 //!
-//! In this order: health is for everybody. Then the caller must be known; may not call more than he may; his message must
-//! arrive, whole and within limits, and be one; his role and his namespaces must allow the call. Everything that an operator may
-//! do, and every refusal, goes to the audit. What is refused before the caller is known is not read at all.
+//! In this order: health is for everybody, within each address's share. Then the caller must be known; may not call more than he may;
+//! his role and his namespaces must allow the call; his message must arrive, whole and within limits, and be one. Everything that an
+//! operator may do, and every refusal, goes to the audit. What is refused before the caller is known is not read at all; what
+//! is refused him then, little and for the audit only.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
-use opentelemetry::trace::TraceContextExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
-use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::access::{Access, Credentials, Grant, hash};
-use super::bucket::Bucket;
+use super::access::{Access, Credentials, Grant, credentials_of};
+use super::account::Account;
 use super::lease::{Ending, Leased};
 use super::methods::{Method, Methods};
+use super::usage::{Allowance, Usage};
 use super::{Caller, Principal, Role, message};
 use crate::audit::{AuditLog, Event};
 use crate::config::GuardSettings;
 use crate::error::{Error, Reason};
 use crate::server::ConnectionInfo;
+use crate::telemetry::trace_id;
 
 /// Prefix of the paths of health.
 const HEALTH: &str = "/grpc.health.";
-/// Most bytes of a question for health, and how long it may take to arrive.
-const HEALTH_BYTES: usize = 4_096;
-const HEALTH_TIME: Duration = Duration::from_secs(5);
+/// Most bytes of a question for health, or of a message that is refused anyway, and how long it may take to arrive.
+const LITTLE: usize = 4_096;
+const SHORTLY: Duration = Duration::from_secs(5);
 
 type Reply = http::Response<Body>;
 
@@ -56,51 +58,42 @@ pub(crate) struct Guard {
     pub(crate) usage: Usage,
 }
 
-/// What each principal uses.
-#[derive(Debug, Default)]
-pub(crate) struct Usage(Mutex<HashMap<Arc<str>, Share>>);
-
-/// Calls a second, and calls at once.
-type Share = (Bucket, Arc<Semaphore>);
-
-impl Usage {
-    /// A place for a call of this principal.
-    fn enter(&self, grant: &Grant, settings: &GuardSettings) -> Result<OwnedSemaphorePermit, Error> {
-        let limited = |message: String, retry_after| Error::ResourceExhausted {
-            reason: Reason::RateLimited,
-            message,
-            retry_after,
-        };
-        let rate = grant.calls_per_second.unwrap_or(settings.calls_per_second);
-        let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bucket, places) = all.entry(grant.principal.name.clone()).or_insert_with(|| {
-            let places = settings.calls_per_principal.min(Semaphore::MAX_PERMITS);
-            (Bucket::full(rate, now), Arc::new(Semaphore::new(places)))
-        });
-        bucket
-            .take(rate, now)
-            .map_err(|wait| limited(format!("more than {rate} calls a second"), Some(wait)))?;
-        places.clone().try_acquire_owned().map_err(|_| {
-            limited(
-                format!("more than {} calls at once", settings.calls_per_principal),
-                None,
-            )
-        })
-    }
-}
-
 /// A call on its way in.
 struct Attempt {
     event: Event,
+    /// On whose account it goes if it is refused.
+    account: Option<Account>,
     method: Option<Arc<Method>>,
+}
+
+impl Attempt {
+    /// Whether it is one that only an operator may make.
+    fn changes(&self) -> bool {
+        self.method
+            .as_ref()
+            .is_some_and(|method| method.needs == Role::Operator)
+    }
+
+    /// Takes from the message what the audit wants to know.
+    fn hear(&mut self, read: &Bytes, method: &Method) -> Result<(), Error> {
+        if let Some(understood) = message::understand(read, &method.input)? {
+            self.event.about(message::facts(&understood));
+        }
+        Ok(())
+    }
 }
 
 impl Guard {
     /// Who calls. None where nobody has to say.
     fn identify(&self, headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Result<Option<Arc<Grant>>, Error> {
         let Some(access) = &self.access else { return Ok(None) };
-        let credentials = credentials(headers, connection)?;
+        if connection.is_some_and(ConnectionInfo::lacks_certificate) {
+            return Err(Error::Unauthenticated {
+                reason: Reason::CredentialsMissing,
+                message: "a client certificate is demanded".to_owned(),
+            });
+        }
+        let credentials = credentials_of(headers, connection)?;
         let access = access.borrow().clone();
         access.identify(&credentials, Timestamp::now()).map(Some)
     }
@@ -113,7 +106,6 @@ impl Guard {
     {
         let (mut parts, body) = request.into_parts();
         let connection = parts.extensions.get::<ConnectionInfo>().cloned();
-        let entered = connection.as_ref().map(ConnectionInfo::enter);
         let grant = self.identify(&parts.headers, connection.as_ref())?;
         let principal = grant
             .as_ref()
@@ -121,46 +113,56 @@ impl Guard {
         attempt.event.principal = principal.name.to_string();
         attempt.event.role = principal.role.to_string();
         attempt.event.proof = principal.proof.to_string();
-        if let Some(connection) = &connection {
-            connection.proven();
+        let entered = connection.as_ref().map(|connection| connection.enter(&principal));
+        let mut place = None;
+        let mut allowed = Ok(());
+        if let Some(grant) = &grant {
+            let account = Account::Principal(principal.name.clone());
+            attempt.account = Some(account.clone());
+            place = Some(self.usage.enter(account, self.allowance(grant.calls_per_second))?);
+            allowed = self.authorise(grant, attempt.method.as_deref());
         }
-        let place = grant
-            .as_ref()
-            .map(|grant| self.usage.enter(grant, &self.settings))
-            .transpose()?;
-        let body = match attempt.method.as_deref() {
-            None => body,
-            Some(method) => {
-                let read = message::read(body, self.settings.max_message_bytes);
-                let read =
-                    tokio::time::timeout(self.request_timeout, read)
-                        .await
-                        .map_err(|_| Error::DeadlineExceeded {
-                            message: "the request did not arrive in time".to_owned(),
-                        })??;
-                if let Some(understood) = message::understand(&read, &method.input)? {
-                    attempt.event.about(message::facts(&understood));
+        let body = match (allowed, attempt.method.clone()) {
+            (Ok(()), None) => body,
+            (Ok(()), Some(method)) => {
+                let read = message::read(body, self.settings.max_message_bytes, self.request_timeout).await?;
+                attempt.hear(&read, &method)?;
+                Body::new(Full::new(read))
+            }
+            (Err(refusal), method) => {
+                // The audit should say what was wanted; what cannot be read says nothing.
+                if let Some(method) = method
+                    && let Ok(read) = message::read(body, LITTLE, SHORTLY).await
+                {
+                    let _ = attempt.hear(&read, &method);
                 }
-                Body::new(Full::new(read).map_err(|never| match never {}))
+                return Err(refusal);
             }
         };
-        if let Some(grant) = &grant {
-            self.authorise(grant, attempt.method.as_deref())?;
-        }
         parts.extensions.insert(Caller {
             address: connection.as_ref().map(ConnectionInfo::address),
             principal,
         });
         let ending = match (&grant, &attempt.method) {
             // A unary call ends by its deadline.
-            (Some(_), Some(method)) if method.streams => self.ending(credentials(&parts.headers, connection.as_ref())?),
+            (Some(_), Some(method)) if method.streams => {
+                self.ending(credentials_of(&parts.headers, connection.as_ref())?)
+            }
             // Reflection.
-            (Some(_), None) => self.ending(credentials(&parts.headers, connection.as_ref())?),
+            (Some(_), None) => self.ending(credentials_of(&parts.headers, connection.as_ref())?),
             _ => None,
         };
         match inner.call(http::Request::from_parts(parts, body)).await {
             Ok(reply) => Ok(reply.map(|body| Body::new(Leased::new(body, ending, (entered, place))))),
             Err(never) => match never {},
+        }
+    }
+
+    /// What one may use, or a principal whose entry names a number of its own.
+    fn allowance(&self, calls_per_second: Option<u32>) -> Allowance {
+        Allowance {
+            calls_per_second: calls_per_second.unwrap_or(self.settings.calls_per_second),
+            calls_at_once: self.settings.calls_per_principal,
         }
     }
 
@@ -213,32 +215,17 @@ impl Guard {
         }))
     }
 
-    /// Carries a call out, whatever becomes of the caller meanwhile.
-    async fn pass<S>(&self, mut inner: S, request: http::Request<Body>) -> Reply
+    /// Carries a call out. What may change something is carried to its end whatever becomes of the caller meanwhile; what only looks
+    /// ends with him.
+    async fn pass<S>(self: Arc<Self>, inner: S, request: http::Request<Body>) -> Reply
     where
         S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
         let path = request.uri().path();
-        let connection = request.extensions().get::<ConnectionInfo>();
         if path.starts_with(HEALTH) {
-            let entered = connection.map(ConnectionInfo::enter);
-            // Nobody is known here, so nobody may make us keep more, or longer, than such a question takes.
-            let (parts, body) = request.into_parts();
-            let read = tokio::time::timeout(HEALTH_TIME, message::read(body, HEALTH_BYTES)).await;
-            let read = read.unwrap_or_else(|_| {
-                Err(Error::DeadlineExceeded {
-                    message: "the request did not arrive in time".to_owned(),
-                })
-            });
-            let body = match read {
-                Ok(read) => Body::new(Full::new(read).map_err(|never| match never {})),
-                Err(error) => return Status::from(error).into_http(),
-            };
-            return match inner.call(http::Request::from_parts(parts, body)).await {
-                Ok(reply) => reply.map(|body| Body::new(Leased::new(body, None, entered))),
-                Err(never) => match never {},
-            };
+            let answer = self.health(inner, request).await;
+            return answer.unwrap_or_else(|error| Status::from(error).into_http());
         }
         let method = self.methods.get(path);
         let mut event = self.audit.event(
@@ -248,23 +235,67 @@ impl Guard {
                 |method| method.name.clone(),
             ),
         );
+        let connection = request.extensions().get::<ConnectionInfo>();
         event.address = connection.map_or_else(String::new, |connection| connection.address().to_string());
         event.trace_id = trace_id();
-        let mut attempt = Attempt {
+        let attempt = Attempt {
             event,
-            method: method.clone(),
+            account: connection.map(ConnectionInfo::account),
+            method,
         };
+        if !attempt.changes() {
+            return self.carry(inner, request, attempt).await;
+        }
+        // A task of its own: whoever goes away in the middle must not take with him what the audit has to say of his call.
+        let carried = tokio::spawn(async move { self.carry(inner, request, attempt).await }.in_current_span());
+        carried
+            .await
+            .unwrap_or_else(|_| Status::internal("the call was not carried out").into_http())
+    }
+
+    /// Lets a call through, or refuses it, and writes what the audit wants of it.
+    async fn carry<S>(&self, inner: S, request: http::Request<Body>, mut attempt: Attempt) -> Reply
+    where
+        S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+    {
         match self.admit(inner, request, &mut attempt).await {
-            Ok(reply) => match method {
+            Ok(reply) => match attempt.method {
                 Some(method) if method.needs == Role::Operator => self.done(reply, attempt.event, &method).await,
                 _ => reply,
             },
             Err(error) => {
                 let status = Status::from(error);
                 attempt.event.refused(&status);
-                self.audit.refused(attempt.event);
+                // Without a connection, as in tests, everybody is one.
+                let account = attempt
+                    .account
+                    .unwrap_or_else(|| Account::of_address(Ipv4Addr::UNSPECIFIED.into()));
+                self.audit.refused(account, attempt.event);
                 status.into_http()
             }
+        }
+    }
+
+    /// A question for health. Nobody is known here, so nobody may make us keep more, or longer, than such a question takes; and an
+    /// address has the share of a principal.
+    async fn health<S>(&self, mut inner: S, request: http::Request<Body>) -> Result<Reply, Error>
+    where
+        S: Service<http::Request<Body>, Response = Reply, Error = Infallible>,
+    {
+        let mut place = None;
+        if let Some(connection) = request.extensions().get::<ConnectionInfo>() {
+            connection.asked();
+            place = Some(self.usage.enter(connection.account(), self.allowance(None))?);
+        }
+        let (parts, body) = request.into_parts();
+        let read = message::read(body, LITTLE, SHORTLY).await?;
+        match inner
+            .call(http::Request::from_parts(parts, Body::new(Full::new(read))))
+            .await
+        {
+            Ok(reply) => Ok(reply.map(|body| Body::new(Leased::new(body, None, place)))),
+            Err(never) => match never {},
         }
     }
 
@@ -293,8 +324,7 @@ impl Guard {
                     event.answered(message::facts(&answer));
                 }
                 self.audit.record(event);
-                let body = Full::new(bytes).map_err(|never| match never {});
-                let body = body.with_trailers(async move { trailers.map(Ok) });
+                let body = Full::new(bytes).with_trailers(async move { trailers.map(Ok) });
                 http::Response::from_parts(parts, Body::new(body))
             }
             Err(status) => {
@@ -302,69 +332,6 @@ impl Guard {
                 self.audit.record(event);
                 status.into_http()
             }
-        }
-    }
-}
-
-fn credentials(headers: &HeaderMap, connection: Option<&ConnectionInfo>) -> Result<Credentials, Error> {
-    let mut given = headers.get_all(http::header::AUTHORIZATION).iter();
-    let invalid = |message: &str| Error::Unauthenticated {
-        reason: Reason::CredentialsInvalid,
-        message: message.to_owned(),
-    };
-    let token = match (given.next(), given.next()) {
-        (None, _) => None,
-        (Some(value), None) => {
-            let bytes = value.as_bytes();
-            let bearer = bytes
-                .split_at_checked("Bearer ".len())
-                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
-            let (_, token) = bearer.ok_or_else(|| invalid("authorization must be `Bearer <token>`"))?;
-            let token = token.trim_ascii();
-            if token.is_empty() {
-                return Err(invalid("the token is empty"));
-            }
-            Some(hash(token))
-        }
-        (Some(_), Some(_)) => return Err(invalid("authorization is there more than once")),
-    };
-    Ok(Credentials {
-        token,
-        names: connection.map_or_else(|| Arc::new([]) as Arc<[String]>, ConnectionInfo::names),
-    })
-}
-
-fn trace_id() -> String {
-    let context = opentelemetry::Context::current();
-    let span = context.span().span_context().clone();
-    if span.is_valid() {
-        span.trace_id().to_string()
-    } else {
-        String::new()
-    }
-}
-
-impl Event {
-    /// Takes over what a status says.
-    fn refused(&mut self, status: &Status) {
-        self.outcome = format!("{:?}", status.code());
-        let details = status.get_error_details();
-        self.refusal = details
-            .error_info()
-            .map_or_else(|| status.message().to_owned(), |info| info.reason.clone());
-    }
-
-    fn about(&mut self, facts: message::Facts) {
-        self.request_id = facts.request_id;
-        self.reason = facts.reason;
-        self.validate_only = facts.validate_only;
-        self.what = facts.what;
-    }
-
-    /// What the answer adds: the ids that were chosen here.
-    fn answered(&mut self, facts: message::Facts) {
-        for (name, value) in facts.what {
-            self.what.entry(name).or_insert(value);
         }
     }
 }
@@ -408,12 +375,9 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let guard = self.guard.clone();
-        // A task of its own: whoever goes away in the middle must not take with him what the audit has to say of his call.
-        let passing = tokio::spawn(async move { guard.pass(inner, request).await }.in_current_span());
-        Box::pin(async move {
-            Ok(passing
-                .await
-                .unwrap_or_else(|_| Status::internal("the call was not carried out").into_http()))
-        })
+        Box::pin(async move { Ok(guard.pass(inner, request).await) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,17 @@
 //! audit needs. No rpc of ours takes a stream.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use prost::{decode_length_delimiter, encoding::DecodeContext};
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _, UnknownField, Value};
+use tonic::Status;
 use tonic::body::Body;
+use tonic_types::StatusExt as _;
 
+use crate::audit::Event;
 use crate::error::{Error, Reason};
 
 /// Bytes before a message: a flag and its length.
@@ -39,8 +43,18 @@ pub(super) struct Facts {
     pub(super) what: BTreeMap<String, String>,
 }
 
-/// Reads the message with its prefix, up to `limit` bytes.
-pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Error> {
+/// Reads the message with its prefix, up to `limit` bytes, if it arrives `within` this time.
+pub(super) async fn read(body: Body, limit: usize, within: Duration) -> Result<Bytes, Error> {
+    tokio::time::timeout(within, arriving(body, limit))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::DeadlineExceeded {
+                message: "the request did not arrive in time".to_owned(),
+            })
+        })
+}
+
+async fn arriving(mut body: Body, limit: usize) -> Result<Bytes, Error> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Error::Cancelled {
@@ -129,6 +143,31 @@ fn culprit(descriptor: &MessageDescriptor, mut message: &[u8]) -> String {
     String::new()
 }
 
+impl Event {
+    /// Takes over what a status says.
+    pub(super) fn refused(&mut self, status: &Status) {
+        self.outcome = format!("{:?}", status.code());
+        let details = status.get_error_details();
+        self.refusal = details
+            .error_info()
+            .map_or_else(|| status.message().to_owned(), |info| info.reason.clone());
+    }
+
+    pub(super) fn about(&mut self, facts: Facts) {
+        self.request_id = facts.request_id;
+        self.reason = facts.reason;
+        self.validate_only = facts.validate_only;
+        self.what = facts.what;
+    }
+
+    /// What the answer adds: the ids that were chosen here.
+    pub(super) fn answered(&mut self, facts: Facts) {
+        for (name, value) in facts.what {
+            self.what.entry(name).or_insert(value);
+        }
+    }
+}
+
 /// What is worth keeping of a message.
 pub(super) fn facts(message: &DynamicMessage) -> Facts {
     let mut facts = Facts::default();
@@ -199,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn too_large_is_known_from_the_prefix_or_from_the_bytes() {
         for frame in [framed(0, 2_000, b"x"), framed(0, 1, &[0; 1_100])] {
-            let error = read(Body::new(http_body_util::Full::new(frame)), 1_000)
+            let error = arriving(Body::new(http_body_util::Full::new(frame)), 1_000)
                 .await
                 .unwrap_err();
             assert_eq!(
@@ -208,7 +247,7 @@ mod tests {
             );
         }
         let fits = framed(0, 1_000, &[0; 1_000]);
-        let whole = read(Body::new(http_body_util::Full::new(fits.clone())), 1_000)
+        let whole = arriving(Body::new(http_body_util::Full::new(fits.clone())), 1_000)
             .await
             .unwrap();
         assert_eq!(whole, fits);

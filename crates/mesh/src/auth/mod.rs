@@ -8,7 +8,7 @@
 //! | `gate` | the layer around all services: identity, limits per principal, role, namespace, audit |
 //! | `message` | the request's message, within limits |
 //! | `lease` | a stream that ends when its caller's credentials do |
-//! | `bucket` | calls a second |
+//! | `account`, `usage`, `bucket` | on whose account a call goes, and how many there may be |
 //! | `tls` | the server's and the clients' TLS, from files |
 //! | `watched` | files that are read again when they change |
 //! | [`Outgoing`] | what a caller of the services shows |
@@ -18,6 +18,7 @@
 //! certificate. Where neither is demanded (on this machine, or with `server.insecure`), everybody is the same anonymous operator.
 
 mod access;
+mod account;
 mod bucket;
 mod entrance;
 mod gate;
@@ -26,6 +27,7 @@ mod message;
 mod methods;
 mod outgoing;
 mod tls;
+mod usage;
 mod watched;
 
 use std::fmt;
@@ -35,12 +37,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use access::Access;
+pub(crate) use account::Account;
+pub(crate) use bucket::Bucket;
 pub(crate) use entrance::Entrance;
 pub(crate) use gate::{GateLayer, Guard};
 pub(crate) use methods::Methods;
 pub use outgoing::{Dialling, Outgoing};
 pub(crate) use outgoing::{Token, client_tls, dial};
-pub(crate) use tls::{ServerTls, names_of, pinned_config, server_tls};
+pub(crate) use tls::{ServerTls, client_config, names_of, own_config, server_tls};
 pub(crate) use watched::watch_files;
 
 /// What a caller may do.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::metrics::FILES_UNUSABLE;
+
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,8 @@ where
 {
     let mut seen = read(&paths)?;
     let (sender, receiver) = watch::channel(Arc::new(make(&seen)?));
+    let unusable = FILES_UNUSABLE.with([what]);
+    unusable.set(0);
     if paths.is_empty() {
         return Ok(receiver);
     }
@@ -47,6 +51,7 @@ where
             let outcome = match now {
                 Ok(contents) if contents == seen => {
                     problem.clear();
+                    unusable.set(0);
                     continue;
                 }
                 Ok(contents) => make(&contents).map(|value| (contents, value)),
@@ -55,6 +60,7 @@ where
             match outcome {
                 Ok((contents, value)) => {
                     problem.clear();
+                    unusable.set(0);
                     seen = contents;
                     sender.send_replace(Arc::new(value));
                     tracing::info!(what, "read again after a change");
@@ -67,6 +73,7 @@ where
                         "cannot be read after a change; what was valid before holds on"
                     );
                     problem = message;
+                    unusable.set(1);
                 }
                 Err(_) => {}
             }
@@ -108,10 +115,15 @@ mod tests {
         write("1");
         let mut number = watch_files("number", vec![path.clone()], parse).unwrap();
         assert_eq!(**number.borrow_and_update(), 1);
+        let unusable = FILES_UNUSABLE.with(["number"]);
         write("broken");
+        while unusable.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(**number.borrow(), 1, "what was valid holds on");
         write("2");
         number.changed().await.unwrap();
-        assert_eq!(**number.borrow_and_update(), 2);
+        assert_eq!((**number.borrow_and_update(), unusable.get()), (2, 0));
         std::fs::remove_file(&path).unwrap();
         write("3");
         number.changed().await.unwrap();

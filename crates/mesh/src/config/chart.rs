@@ -58,6 +58,8 @@ fn every_variable_of_the_chart_is_a_setting() {
     for needed in [
         "QUELL_HOST",
         "QUELL_PORT",
+        "QUELL_METRICS_PORT",
+        "QUELL_TLS_CLIENT_CRL_FILE",
         "QUELL_WORK_ADDRESS",
         "QUELL_BATCH_ADDRESS",
         "TEMPORAL_MAIN_ADDRESS",
@@ -83,12 +85,34 @@ fn ports_and_times_are_those_of_the_binaries() {
             "{service}: {port}, not {address}"
         );
     }
+    // The page of metrics: where the binaries offer it by themselves, the image says so, and whoever scrapes is told.
+    let services = chart("quell/templates/services.yaml");
+    let said = table()
+        .into_iter()
+        .find(|setting| setting.key == "server.metrics_port")
+        .unwrap()
+        .doc;
+    for service in ["work", "canceler", "batch"] {
+        let port = values["services"][service]["metricsPort"].as_u64().unwrap();
+        assert!(
+            said.contains(&format!("{port} {service}")),
+            "{service}: {port}, not {said}"
+        );
+    }
+    for needed in [
+        "{ name: metrics, containerPort: {{ $service.metricsPort }} }",
+        "{ name: metrics, port: {{ $service.metricsPort }}, targetPort: metrics, appProtocol: http }",
+        "prometheus.io/port: {{ $service.metricsPort | quote }}",
+        "{ name: QUELL_METRICS_PORT, value: {{ $service.metricsPort | quote }} }",
+    ] {
+        assert!(services.contains(needed), "{needed}");
+    }
+    assert!(chart("quell/templates/networkpolicy.yaml").contains("port: metrics }"));
     let drain = values["drainTimeoutSeconds"].as_u64().unwrap().to_string();
     assert_eq!(drain, default("worker.drain_timeout_s"));
     // What the grace adds to the drain must be enough for all that comes after it.
     let seconds = |key: &str| default(key).parse::<f64>().unwrap();
     let after = seconds("worker.stop_timeout_s") + seconds("telemetry.flush_timeout_s") + 1.0;
-    let services = chart("quell/templates/services.yaml");
     assert!(
         services.contains("add $root.Values.drainTimeoutSeconds 15") && after < 15.0,
         "{after}"
@@ -109,12 +133,51 @@ fn probes_ask_what_the_binaries_answer() {
             dockerfile.contains(&format!(r#"ENTRYPOINT ["quell-{service}"]"#)),
             "{service}"
         );
-        assert!(dockerfile.contains(&format!("EXPOSE {} ", it["port"])), "{service}");
+        let ports = format!("EXPOSE {} {}\n", it["port"], it["metricsPort"]);
+        assert!(dockerfile.contains(&ports), "{service}");
     }
     // Whoever the image runs as.
     assert!(dockerfile.contains("USER 10001:10001") && services.contains("runAsUser: 10001"));
     assert!(dockerfile.contains("QUELL_PAYLOAD_URL=/var/lib/quell/payloads"));
     assert_eq!(values["payload"]["url"], "/var/lib/quell/payloads");
+}
+
+#[test]
+fn each_pod_gets_the_secrets_that_its_service_uses() {
+    /// Every Rust source below a folder, in one text.
+    fn sources(folder: &std::path::Path) -> String {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let text = |path: PathBuf| match path.is_dir() {
+            true => sources(&path),
+            false => std::fs::read_to_string(path).unwrap(),
+        };
+        entries.map(text).collect()
+    }
+    let helpers = chart("quell/templates/_helpers.tpl");
+    // Where the code takes what the secret holds. The rest is taken by the mesh crate, for every service.
+    let used = [
+        ("temporal-canceler-key", "Home::Canceler"),
+        ("temporal-canceler-tls", "Home::Canceler"),
+        ("peer-token", ".peers"),
+        ("receipt", "settings.receipt"),
+        ("ledger", "settings.orders.ledger_url"),
+    ];
+    for service in ["work", "canceler", "batch"] {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../services")
+            .join(service)
+            .join("src");
+        let code = sources(&folder);
+        for (secret, needle) in used {
+            let line = helpers
+                .lines()
+                .find(|line| line.contains(&format!("\"at\" \"{secret}\"")));
+            let (_, rest) = line.unwrap_or_else(|| panic!("{secret}")).split_once("(list ").unwrap();
+            let (pods, _) = rest.split_once(')').unwrap();
+            let given = pods.split(' ').any(|pod| pod.trim_matches('"') == service);
+            assert_eq!(given, code.contains(needle), "{service}: {secret}");
+        }
+    }
 }
 
 #[test]

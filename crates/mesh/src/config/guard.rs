@@ -28,6 +28,12 @@ pub(super) fn checks(settings: &Settings, origins: &BTreeMap<&'static str, Origi
             "clients can be asked for certificates only where the server has one: server.tls_cert_file is not set",
         );
     }
+    if tls.client_crl_file.is_some() && tls.client_ca_file.is_none() {
+        wrong(
+            "server.tls_client_crl_file",
+            "certificates can be revoked only where clients have them: server.tls_client_ca_file is not set",
+        );
+    }
     let own = &settings.peers.credentials.tls;
     if own.cert_file.is_some() != own.key_file.is_some() {
         wrong(
@@ -111,6 +117,7 @@ mod tests {
         for (key, value) in [
             ("server.tls_cert_file", "/c"),
             ("server.tls_client_ca_file", "/c"),
+            ("server.tls_client_crl_file", "/c"),
             ("peers.tls_key_file", "/k"),
         ] {
             assert_eq!(problems(&[(key, value)]).len(), 1, "{key}");

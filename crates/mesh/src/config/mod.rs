@@ -20,13 +20,13 @@ use std::fmt;
 pub(crate) use guard::is_loopback;
 pub use print::{markdown, print};
 pub use settings::{
-    ActivityTimeouts, CancelSettings, CredentialSettings, GuardSettings, NamespaceSettings, PayloadSettings,
-    PeerSettings, ReceiptSettings, ServerSettings, ServerTlsSettings, Settings, TelemetrySettings, TlsSettings,
-    TuningSettings, WorkerSettings, WorkflowTimeouts,
+    ActivityTimeouts, CancelSettings, CollectorSettings, CredentialSettings, GuardSettings, NamespaceSettings,
+    PayloadSettings, PeerSettings, ReceiptSettings, ServerSettings, ServerTlsSettings, Settings, TelemetrySettings,
+    TlsSettings, TuningSettings, WorkerSettings, WorkflowTimeouts,
 };
 pub use sources::Sources;
 pub use table::{Setting, table};
-pub use value::{LogFormat, TraceSampler};
+pub use value::{LogFormat, OtlpProtocol, TraceSampler};
 
 /// Exit code of a process whose configuration is bad (`EX_USAGE` of sysexits).
 pub const EXIT_CONFIG: u8 = 64;

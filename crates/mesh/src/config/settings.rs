@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::table::Flat;
-use super::value::{LogFormat, Protocol, TraceExporter, TraceSampler};
+use super::value::{LogFormat, OtlpProtocol, TraceExporter, TraceSampler};
 use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
@@ -102,6 +102,8 @@ pub struct ServerTlsSettings {
     pub key_file: Option<String>,
     /// Roots of clients' certificates (PEM file); every client must show one then.
     pub client_ca_file: Option<String>,
+    /// Lists of revoked certificates (PEM file), of every authority in a client's chain.
+    pub client_crl_file: Option<String>,
 }
 
 impl GuardSettings {
@@ -248,12 +250,8 @@ pub struct TelemetrySettings {
     pub log_format: LogFormat,
     /// What it shows: an `EnvFilter`.
     pub log_filter: String,
-    /// OTLP/gRPC collector for traces; none when nothing is exported.
-    pub traces_endpoint: Option<String>,
-    /// Headers for it, as `name=value` separated by commas.
-    pub headers: Option<SecretString>,
-    /// How long it may take to answer (default 10 s).
-    pub export_timeout: Duration,
+    /// Where traces go; none when nothing is exported.
+    pub collector: Option<CollectorSettings>,
     /// Whether no spans are made (default false).
     pub disabled: bool,
     /// Which new traces are recorded (default: as the caller says, else the share).
@@ -272,6 +270,19 @@ pub struct TelemetrySettings {
     pub resource_attributes: Vec<String>,
     /// How long the last export may take (default 3 s).
     pub flush_timeout: Duration,
+}
+
+/// An OTLP collector.
+#[derive(Debug, Clone)]
+pub struct CollectorSettings {
+    /// What is spoken with it (default gRPC).
+    pub protocol: OtlpProtocol,
+    /// Where it is; by HTTP with the path.
+    pub endpoint: String,
+    /// Headers for it, as `name=value` separated by commas.
+    pub headers: Option<SecretString>,
+    /// How long it may take to answer (default 10 s).
+    pub timeout: Duration,
 }
 
 /// Limits of a cancellation.
@@ -311,8 +322,12 @@ impl Settings {
     /// Groups the flat values and resolves what defaults to something else.
     pub(crate) fn from_flat(flat: Flat, default_port: u16) -> Self {
         let connect_wait = flat.server_connect_wait.0;
-        // The only one there is.
-        let Protocol = flat.telemetry_protocol;
+        let protocol = flat.telemetry_protocol_traces.unwrap_or(flat.telemetry_protocol);
+        let endpoint = flat.telemetry_otlp.map(|general| match protocol {
+            OtlpProtocol::Grpc => general.0,
+            OtlpProtocol::Http => format!("{}/v1/traces", general.0),
+        });
+        let endpoint = flat.telemetry_otlp_traces.map(|traces| traces.0).or(endpoint);
         let health_interval = flat.temporal_health_interval.0;
         let main = NamespaceSettings {
             address: flat.main_address.0,
@@ -369,6 +384,7 @@ impl Settings {
                         cert_file: flat.server_tls_cert,
                         key_file: flat.server_tls_key,
                         client_ca_file: flat.server_tls_client_ca,
+                        client_crl_file: flat.server_tls_client_crl,
                     },
                     access_file: flat.server_access,
                     insecure: flat.server_insecure,
@@ -436,13 +452,14 @@ impl Settings {
             telemetry: TelemetrySettings {
                 log_format: flat.telemetry_log_format,
                 log_filter: flat.telemetry_log_filter,
-                traces_endpoint: flat
-                    .telemetry_otlp_traces
-                    .or(flat.telemetry_otlp)
+                collector: endpoint
                     .filter(|_| flat.telemetry_exporter == TraceExporter::Otlp)
-                    .map(|address| address.0),
-                headers: flat.telemetry_headers,
-                export_timeout: flat.telemetry_timeout.0,
+                    .map(|endpoint| CollectorSettings {
+                        protocol,
+                        endpoint,
+                        headers: flat.telemetry_headers,
+                        timeout: flat.telemetry_timeout.0,
+                    }),
                 disabled: flat.telemetry_disabled,
                 sampler: flat.telemetry_sampler,
                 sample_ratio: flat.telemetry_ratio.0,

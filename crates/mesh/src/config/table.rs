@@ -10,7 +10,7 @@ use crate::payload::PayloadKeys;
 use crate::signing::SigningKey;
 
 use super::value::{
-    Address, Bytes, Count, LogFormat, Millis, Protocol, QueueRates, Ratio, Seconds, StoreUrl, TraceExporter,
+    Address, Bytes, Count, LogFormat, Millis, OtlpProtocol, QueueRates, Ratio, Seconds, StoreUrl, TraceExporter,
     TraceSampler, Value,
 };
 
@@ -77,7 +77,7 @@ settings! {
     server_metrics_port: Option<u16> = "server.metrics_port", "QUELL_METRICS_PORT", "";
     /// Deadline of an rpc whose caller gives none, until its response begins. A caller's own deadline wins.
     server_request_timeout: Seconds = "server.request_timeout_s", "QUELL_REQUEST_TIMEOUT_SECONDS", "30";
-    /// Calls served at the same time, streams included; more are refused with OVERLOADED.
+    /// Calls served at the same time, streams included; more are refused with OVERLOADED. A sixteenth of them is for operators only.
     server_concurrency_limit: Count = "server.concurrency_limit", "QUELL_CONCURRENCY_LIMIT", "1024";
     /// How long an rpc waits for a connection to Temporal before it fails with TEMPORAL_UNREACHABLE.
     server_connect_wait: Seconds = "server.connect_wait_s", "QUELL_CONNECT_WAIT_SECONDS", "2";
@@ -90,6 +90,8 @@ settings! {
     server_tls_key: Option<String> = "server.tls_key_file", "QUELL_TLS_KEY_FILE", "";
     /// File with the root certificates (PEM) that clients' certificates are checked against. Given, every client must have one.
     server_tls_client_ca: Option<String> = "server.tls_client_ca_file", "QUELL_TLS_CLIENT_CA_FILE", "";
+    /// File with the lists of revoked certificates (CRLs, PEM) of those authorities and of those between. Read again when it changes.
+    server_tls_client_crl: Option<String> = "server.tls_client_crl_file", "QUELL_TLS_CLIENT_CRL_FILE", "";
     /// File that says who may do what: names, roles, namespaces, hashed tokens (docs/security.md). Read again when it changes.
     server_access: Option<String> = "server.access_file", "QUELL_ACCESS_FILE", "";
     /// Whether the network around the services is trusted: without it, a service refuses to listen on more than this machine
@@ -101,12 +103,12 @@ settings! {
     server_max_message: Bytes = "server.max_message_bytes", "QUELL_MAX_MESSAGE_BYTES", "1048576";
     /// Longest deadline that a caller may set; a longer one is cut to it.
     server_max_timeout: Seconds = "server.max_timeout_s", "QUELL_MAX_TIMEOUT_SECONDS", "3600";
-    /// Connections at the same time. When all are taken, the oldest that never made a call is closed for a new one, else the new
-    /// one. Never more than the process may open files.
+    /// Connections at the same time. When all are taken, one goes for the new one (docs/security.md). Never more than the process may
+    /// open files.
     server_connections: Count = "server.max_connections", "QUELL_MAX_CONNECTIONS", "4096";
     /// How long a new connection may take to its first call, TLS included.
     server_first_call: Seconds = "server.first_call_timeout_s", "QUELL_FIRST_CALL_TIMEOUT_SECONDS", "20";
-    /// How long a connection may be without a call before it is closed.
+    /// How long a connection may be without a call before it is closed, and how long one may last on which nobody was let in.
     server_idle: Seconds = "server.idle_timeout_s", "QUELL_IDLE_TIMEOUT_SECONDS", "900";
     /// Calls at the same time on one connection, streams included.
     server_streams: Count = "server.streams_per_connection", "QUELL_STREAMS_PER_CONNECTION", "1024";
@@ -228,12 +230,14 @@ settings! {
     telemetry_log_format: LogFormat = "telemetry.log_format", "QUELL_LOG_FORMAT", "human";
     /// What the log shows, in the syntax of tracing's EnvFilter.
     telemetry_log_filter: String = "telemetry.log_filter", "QUELL_LOG", "info,temporalio_sdk=warn,temporalio_sdk_core=warn,temporalio_client=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn,h2=warn,hyper=warn,tower=warn";
-    /// OTLP/gRPC collector for traces and all else. None: nothing is exported.
+    /// OTLP collector for traces and all else; by HTTP, traces go to `/v1/traces` there. None: nothing is exported.
     telemetry_otlp: Option<Address> = "telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "";
-    /// OTLP/gRPC collector for traces only; wins over the general one.
+    /// OTLP collector for traces only, used as it is; wins over the general one.
     telemetry_otlp_traces: Option<Address> = "telemetry.otlp_traces_endpoint", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "";
     /// What is spoken with the collector.
-    telemetry_protocol: Protocol = "telemetry.otlp_protocol", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc";
+    telemetry_protocol: OtlpProtocol = "telemetry.otlp_protocol", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc";
+    /// The same for traces only; wins over the general one.
+    telemetry_protocol_traces: Option<OtlpProtocol> = "telemetry.otlp_traces_protocol", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "";
     /// Headers for the collector, as `name=value` separated by commas; mostly its key.
     telemetry_headers: Option<SecretString> = "telemetry.otlp_headers", "OTEL_EXPORTER_OTLP_HEADERS", "";
     /// How long the collector may take to answer. Then the batch is lost.

@@ -290,3 +290,36 @@ fn docs_are_written_from_the_table() {
         "docs/configuration.md is stale: QUELL_WRITE_DOCS=1 cargo test -p quell-mesh docs"
     );
 }
+
+#[test]
+fn the_collector_is_what_opentelemetrys_variables_say() {
+    const GENERAL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/");
+    const TRACES: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://t:4318/mine");
+    const HTTP: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    let collector = |pairs: &[(&str, &str)]| {
+        let collector = load(&env(pairs), 1).unwrap().settings.telemetry.collector;
+        collector.map(|collector| (collector.protocol, collector.endpoint))
+    };
+    let by = |protocol, endpoint: &str| Some((protocol, endpoint.to_owned()));
+    assert_eq!(collector(&[HTTP]), None);
+    assert_eq!(collector(&[GENERAL]), by(OtlpProtocol::Grpc, "http://c:4318"));
+    assert_eq!(
+        collector(&[GENERAL, HTTP]),
+        by(OtlpProtocol::Http, "http://c:4318/v1/traces")
+    );
+    assert_eq!(
+        collector(&[GENERAL, HTTP, TRACES]),
+        by(OtlpProtocol::Http, "https://t:4318/mine")
+    );
+    let of_traces = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc");
+    assert_eq!(
+        collector(&[GENERAL, HTTP, of_traces]),
+        by(OtlpProtocol::Grpc, "http://c:4318")
+    );
+    assert_eq!(collector(&[GENERAL, ("OTEL_TRACES_EXPORTER", "none")]), None);
+    let refused = problems(&env(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]));
+    assert!(
+        refused.len() == 1 && refused[0].contains("http/protobuf"),
+        "{refused:?}"
+    );
+}

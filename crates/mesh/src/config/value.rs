@@ -327,16 +327,32 @@ impl Value for TraceSampler {
     }
 }
 
-/// What spans are sent by. One there is, and another is refused: a collector that is spoken to wrongly only says nothing.
+/// What spans are sent by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Protocol;
+pub enum OtlpProtocol {
+    /// OTLP over gRPC.
+    Grpc,
+    /// OTLP over HTTP, in protobuf.
+    Http,
+}
 
-impl Value for Protocol {
-    const TYPE: &'static str = "grpc";
+impl Value for OtlpProtocol {
+    const TYPE: &'static str = "grpc or http/protobuf";
     fn parse(text: &str) -> Result<Self, String> {
         match text {
-            "grpc" => Ok(Self),
-            _ => Err("must be grpc: OTLP over HTTP is not built in".to_owned()),
+            "grpc" => Ok(Self::Grpc),
+            "http/protobuf" => Ok(Self::Http),
+            _ => Err("must be grpc or http/protobuf".to_owned()),
+        }
+    }
+}
+
+impl Value for Option<OtlpProtocol> {
+    const TYPE: &'static str = "grpc or http/protobuf";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Ok(None),
+            protocol => OtlpProtocol::parse(protocol).map(Some),
         }
     }
 }

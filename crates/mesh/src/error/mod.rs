@@ -18,7 +18,6 @@ pub use temporal::from_temporal;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use opentelemetry::trace::TraceContextExt as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -314,10 +313,9 @@ impl Error {
             format!("What {reason} means and what to do"),
             format!("{PAGES}/{reason}"),
         );
-        let context = opentelemetry::Context::current();
-        let span = context.span().span_context().clone();
-        if span.is_valid() {
-            details.set_request_info(span.trace_id().to_string(), "");
+        let trace_id = crate::telemetry::trace_id();
+        if !trace_id.is_empty() {
+            details.set_request_info(trace_id, "");
         }
         match self {
             Self::InvalidArgument(violations) => {

@@ -36,6 +36,9 @@ metrics! {
         READY: Gauge[] = "quell_ready";
         /// Whether a Temporal namespace can be reached: 1 or 0.
         TEMPORAL_CONNECTED: Gauge["namespace"] = "quell_temporal_connected";
+        /// Whether files that are read again when they change (certificates, tokens, the access file) hold something that cannot be used,
+        /// so that what was valid before holds on: 1 or 0. The log says why.
+        FILES_UNUSABLE: Gauge["files"] = "quell_files_unusable";
     }
     "rpc" {
         /// Calls that have ended, streams too; `code` is the gRPC status by name. A method that does not exist is `other`.
@@ -44,6 +47,13 @@ metrics! {
         RPC_DURATION: Timing["service", "method"] = "quell_rpc_duration_seconds";
         /// Calls being served, open streams included.
         RPC_IN_FLIGHT: Gauge[] = "quell_rpc_in_flight";
+        /// Connections to the port of the rpcs.
+        CONNECTIONS: Gauge[] = "quell_connections";
+        /// Connections that were not taken, or ended from this side; `reason` is no_place (all were taken, and none could go), crowded_out
+        /// (its place was needed), idle, handshake or certificate (its certificate is not good any more).
+        CONNECTIONS_CLOSED: Counter["reason"] = "quell_connections_closed";
+        /// Refused calls that the audit counts but does not keep, because there were too many.
+        AUDIT_SUPPRESSED: Counter[] = "quell_audit_suppressed";
     }
     "worker" {
         /// Whether the server sees the worker of a queue poll: 1 or 0.

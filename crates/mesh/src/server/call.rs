@@ -7,7 +7,7 @@
 //! - **Readiness**: a call that meets a service which is not ready waits a moment (it may be starting) and then fails with
 //!   UNAVAILABLE and the reason. While shutting down, calls that still arrive are served: health has told balancers already.
 //! - **Concurrency**: at most so many calls at once, a stream counting until it ends. More are refused at once with
-//!   RESOURCE_EXHAUSTED; a queue would only hide the overload.
+//!   RESOURCE_EXHAUSTED; a queue would only hide the overload. Viewers leave some of it to operators.
 //! - **Deadline**: the caller's `grpc-timeout`, else the default, until the response begins; a stream may go on.
 //! - **Panics**: INTERNAL with a fixed text; the panic goes to the log. In a stream they end it the same way.
 
@@ -29,10 +29,13 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::readiness::Readiness;
+use crate::auth::{Caller, Role};
 use crate::config::ServerSettings;
 use crate::error::{Error, Reason};
 use crate::grpc::with_deadline;
 
+/// This part of the calls at once is for operators only.
+const FOR_OPERATORS: usize = 16;
 /// Prefix of the paths of health and reflection.
 const INFRASTRUCTURE: &str = "/grpc.";
 
@@ -44,7 +47,10 @@ pub(crate) struct CallLayer {
 
 #[derive(Debug)]
 struct Limits {
+    /// For everybody.
     permits: Arc<Semaphore>,
+    /// Of those, what viewers may take.
+    viewers: Arc<Semaphore>,
     default_timeout: Duration,
     max_timeout: Duration,
     ready_wait: Duration,
@@ -53,9 +59,12 @@ struct Limits {
 
 impl CallLayer {
     pub(crate) fn new(settings: &ServerSettings, readiness: watch::Receiver<Readiness>) -> Self {
+        let all = settings.concurrency_limit.min(Semaphore::MAX_PERMITS);
+        let kept = (all / FOR_OPERATORS).max(1).min(all.saturating_sub(1));
         Self {
             limits: Arc::new(Limits {
-                permits: Arc::new(Semaphore::new(settings.concurrency_limit.min(Semaphore::MAX_PERMITS))),
+                permits: Arc::new(Semaphore::new(all)),
+                viewers: Arc::new(Semaphore::new(all - kept)),
                 default_timeout: settings.request_timeout,
                 max_timeout: settings.guard.max_timeout,
                 ready_wait: settings.connect_wait,
@@ -83,6 +92,7 @@ pub(crate) struct Call<S> {
 }
 
 type Reply = http::Response<Body>;
+type Permit = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl<S> Service<http::Request<Body>> for Call<S>
 where
@@ -121,15 +131,9 @@ impl Limits {
         S: Service<http::Request<Body>, Response = Reply, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
-        let permit = self
-            .permits
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Error::ResourceExhausted {
-                reason: Reason::Overloaded,
-                message: "the service serves as many calls as it may".to_owned(),
-                retry_after: None,
-            })?;
+        let caller = request.extensions().get::<Caller>();
+        let looks = caller.is_some_and(|caller| caller.principal.role == Role::Viewer);
+        let permit = self.permit(looks)?;
         let timeout = grpc_timeout(request.headers())
             .unwrap_or(self.default_timeout)
             .min(self.max_timeout);
@@ -157,6 +161,19 @@ impl Limits {
                 message: format!("not done within {} ms", timeout.as_millis()),
             }),
         }
+    }
+
+    /// A place among the calls, and among those of viewers.
+    fn permit(&self, looks: bool) -> Result<Permit, Error> {
+        let viewer = looks.then(|| self.viewers.clone().try_acquire_owned()).transpose();
+        let all = self.permits.clone().try_acquire_owned();
+        viewer
+            .and_then(|viewer| Ok((all?, viewer)))
+            .map_err(|_| Error::ResourceExhausted {
+                reason: Reason::Overloaded,
+                message: "the service serves as many calls as it may".to_owned(),
+                retry_after: None,
+            })
     }
 
     async fn wait_until_ready(&self, timeout: Duration) -> Result<(), Error> {
@@ -207,7 +224,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 struct Guarded {
     body: Body,
     panicked: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl http_body::Body for Guarded {

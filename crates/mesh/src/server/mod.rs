@@ -6,6 +6,8 @@
 
 mod call;
 mod connection;
+mod crowd;
+mod doors;
 mod probe;
 mod readiness;
 mod red;
@@ -104,7 +106,7 @@ impl Bound {
                 .add_service(reflection(&services)?.build_v1()?)
                 .add_service(reflection(&services)?.build_v1alpha()?);
         }
-        let incoming = connection::incoming(self.listener, entrance.tls, &settings.guard);
+        let incoming = doors::incoming(self.listener, entrance.tls, &settings.guard, entrance.audit);
         let server = Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))

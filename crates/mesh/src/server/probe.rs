@@ -10,7 +10,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::auth::{dial, pinned_config};
+use crate::auth::{dial, own_config};
 use crate::config::Settings;
 
 /// Longest time of a probe.
@@ -42,25 +42,16 @@ pub async fn probe(settings: &Settings) -> Result<&'static str, String> {
         .map_err(|_| format!("{address} does not answer in time"))?
 }
 
-/// With TLS, the one server that is meant shows the very certificate of the settings. Where clients must have one too, it is the
-/// one for the other services, else the server's own.
+/// With TLS where the service has it. No certificate is read: a renewed one that is broken says nothing about a service that goes on with
+/// the one before.
 fn channel(settings: &Settings, address: &str) -> Result<Channel, String> {
-    let tls = &settings.server.guard.tls;
-    let (Some(cert_file), Some(key_file)) = (&tls.cert_file, &tls.key_file) else {
+    if settings.server.guard.tls.cert_file.is_none() {
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         return Ok(endpoint
             .map_err(|error| format!("{address} is not an address: {error}"))?
             .connect_lazy());
-    };
-    let read = |path: &String| std::fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"));
-    let server = read(cert_file)?;
-    let peers = &settings.peers.credentials.tls;
-    let (own_cert, own_key) = match (&peers.cert_file, &peers.key_file) {
-        (Some(cert), Some(key)) => (read(cert)?, read(key)?),
-        _ => (server.clone(), read(key_file)?),
-    };
-    let own = tls.client_ca_file.as_ref().map(|_| (&own_cert[..], &own_key[..]));
-    let config = pinned_config(&server, own)?;
+    }
+    let config = own_config()?;
     let uri = format!("https://{address}")
         .parse()
         .map_err(|error| format!("{address} is not an address: {error}"))?;

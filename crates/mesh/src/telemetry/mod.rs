@@ -6,11 +6,12 @@
 //! - [`temporal`] carries the trace through workflows and activities;
 //! - the OpenTelemetry layer sees our own targets only (`quell*` and the gRPC spans' `otel`). The SDK's inner spans (polls, a
 //!   second RunWorkflow) would make traces of their own by the thousand;
-//! - [`export`] sends what is made: never in anybody's way, and what is lost is counted.
+//! - [`collector`] speaks OTLP, and [`export`] sends what is made: never in anybody's way, and what is lost is counted.
 //!
 //! [`Telemetry::flush`] exports what is left at the end, within a bounded time: a collector that is gone must not
 //! hold the process.
 
+mod collector;
 mod export;
 mod format;
 mod instant;
@@ -19,16 +20,14 @@ pub mod temporal;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{KeyValue, global};
-use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, Sampler, SdkTracerProvider};
-use secrecy::ExposeSecret as _;
-use tonic::metadata::{AsciiMetadataKey, MetadataMap};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::{Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
@@ -42,7 +41,7 @@ use export::Exporting;
 pub enum TelemetryError {
     /// The log filter is not a valid one.
     #[error("telemetry.log_filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// A list of names and values is not one. The values may be secrets, and are not told.
     #[error("{key}: must be name=value, separated by commas")]
     Pairs {
@@ -52,6 +51,9 @@ pub enum TelemetryError {
     /// The exporter could not be made.
     #[error("the OTLP exporter cannot be made: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// TLS for it could not be set up.
+    #[error("TLS for the OTLP exporter: {0}")]
+    Tls(String),
     /// Another subscriber is installed already.
     #[error("logging is set up already: {0}")]
     Installed(#[from] tracing_subscriber::util::TryInitError),
@@ -78,13 +80,8 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
         .with_resource(resource(info, instance_id, settings)?)
         .with_sampler(Sampler::clone(&sampler));
     let mut exporting = None;
-    if let Some(endpoint) = settings.traces_endpoint.as_ref().filter(|_| !settings.disabled) {
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint.clone())
-            .with_timeout(settings.export_timeout)
-            .with_metadata(metadata(settings)?)
-            .build()?;
+    if let Some(collector) = settings.collector.as_ref().filter(|_| !settings.disabled) {
+        let exporter = collector::exporter(collector)?;
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(settings.queue_size)
             .with_max_export_batch_size(settings.batch_size)
@@ -96,7 +93,7 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
     }
     let provider = provider.build();
     instant::send_to(exporting, sampler);
-    let log_filter = EnvFilter::try_new(&settings.log_filter)?;
+    let log_filter = shown(&settings.log_filter)?;
 
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_tracer_provider(provider.clone());
@@ -129,6 +126,25 @@ pub fn init(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
     })
 }
 
+/// Trace id of what is being done; empty when it belongs to no trace.
+#[must_use]
+pub fn trace_id() -> String {
+    let context = opentelemetry::Context::current();
+    let span = context.span();
+    let span = span.span_context();
+    if span.is_valid() {
+        span.trace_id().to_string()
+    } else {
+        String::new()
+    }
+}
+
+/// What the log shows: what its filter lets through, and the audit whatever that says.
+fn shown<S: Subscriber>(filter: &str) -> Result<impl Filter<S> + use<S>, ParseError> {
+    let audit = Targets::new().with_target(crate::audit::TARGET, LevelFilter::INFO);
+    Ok(EnvFilter::try_new(filter)?.or(audit))
+}
+
 /// Which traces are recorded.
 fn sampler(settings: &TelemetrySettings) -> Sampler {
     let share = || Sampler::TraceIdRatioBased(settings.sample_ratio);
@@ -158,22 +174,6 @@ fn resource(info: &ServiceInfo, instance_id: &str, settings: &TelemetrySettings)
         .with_attributes(further.into_iter().map(|(name, value)| KeyValue::new(name, value)))
         .with_service_name(name.unwrap_or_else(|| format!("quell-{}", info.name)))
         .build())
-}
-
-/// The collector's headers.
-fn metadata(settings: &TelemetrySettings) -> Result<MetadataMap, TelemetryError> {
-    const KEY: &str = "telemetry.otlp_headers";
-    let text = settings.headers.as_ref().map_or("", |headers| headers.expose_secret());
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let mut map = MetadataMap::new();
-    for (name, value) in pairs(KEY, parts)? {
-        let name = AsciiMetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes());
-        match (name, value.parse()) {
-            (Ok(name), Ok(value)) => drop(map.insert(name, value)),
-            _ => return Err(TelemetryError::Pairs { key: KEY }),
-        }
-    }
-    Ok(map)
 }
 
 /// Reads `name=value`, percent-encoded as OpenTelemetry has it.
@@ -241,6 +241,35 @@ mod tests {
             assert_eq!(
                 read(bad).unwrap_err().to_string(),
                 "k: must be name=value, separated by commas"
+            );
+        }
+    }
+
+    #[test]
+    fn the_audit_is_in_the_log_whatever_its_filter_says() {
+        #[derive(Clone, Default)]
+        struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(text)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        for filter in ["off", "error,quell_audit=off", "quell_mesh=warn"] {
+            let lines = Lines::default();
+            let to = lines.clone();
+            let log = tracing_subscriber::fmt::layer().with_writer(move || to.clone());
+            let subscriber = tracing_subscriber::registry().with(log.with_filter(shown(filter).unwrap()));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(target: crate::audit::TARGET, "audited");
+                tracing::info!("not shown");
+            });
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert!(
+                text.contains("audited") && !text.contains("not shown"),
+                "{filter}: {text}"
             );
         }
     }

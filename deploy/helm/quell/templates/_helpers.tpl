@@ -37,10 +37,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- with .it.address }}
 - { name: TEMPORAL_{{ $.upper }}_ADDRESS, value: {{ . | quote }} }
 {{- end }}
-{{- if .it.apiKeySecret }}
+{{- if hasKey .mounts (printf "temporal-%s-key" .name) }}
 - { name: TEMPORAL_API_KEY_{{ .upper }}_FILE, value: /etc/quell/temporal-{{ .name }}-key/api-key }
 {{- end }}
-{{- if .it.tlsSecret }}
+{{- if hasKey .mounts (printf "temporal-%s-tls" .name) }}
 - { name: TEMPORAL_{{ .upper }}_TLS_CERT_FILE, value: /etc/quell/temporal-{{ .name }}-tls/tls.crt }
 - { name: TEMPORAL_{{ .upper }}_TLS_KEY_FILE, value: /etc/quell/temporal-{{ .name }}-tls/tls.key }
 {{- if .it.tlsCa }}
@@ -52,21 +52,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end -}}
 
-{{/* Every secret that is mounted: folder below /etc/quell, and its name. */}}
+{{/* The secrets that one service needs: folder below /etc/quell, and name. */}}
 {{- define "quell.mounts" -}}
-{{- $v := .Values -}}
+{{- $v := .root.Values -}}
 {{- $all := list
-  (dict "at" "temporal-main-key" "secret" $v.temporal.main.apiKeySecret)
-  (dict "at" "temporal-main-tls" "secret" $v.temporal.main.tlsSecret)
-  (dict "at" "temporal-canceler-key" "secret" $v.temporal.canceler.apiKeySecret)
-  (dict "at" "temporal-canceler-tls" "secret" $v.temporal.canceler.tlsSecret)
-  (dict "at" "payload-keys" "secret" $v.payload.keysSecret)
-  (dict "at" "access" "secret" $v.security.accessSecret)
-  (dict "at" "tls" "secret" $v.security.tlsSecret)
-  (dict "at" "peer-token" "secret" $v.security.peerTokenSecret)
-  (dict "at" "receipt" "secret" $v.receipt.signingKeySecret)
-  (dict "at" "ledger" "secret" $v.orders.ledgerSecret) -}}
-{{- $set := list -}}
-{{- range $all }}{{ if .secret }}{{ $set = append $set . }}{{ end }}{{ end -}}
-{{- dict "items" $set | toJson -}}
+  (dict "at" "temporal-main-key" "for" (list "work" "canceler" "batch") "secret" $v.temporal.main.apiKeySecret)
+  (dict "at" "temporal-main-tls" "for" (list "work" "canceler" "batch") "secret" $v.temporal.main.tlsSecret)
+  (dict "at" "temporal-canceler-key" "for" (list "canceler" "batch") "secret" $v.temporal.canceler.apiKeySecret)
+  (dict "at" "temporal-canceler-tls" "for" (list "canceler" "batch") "secret" $v.temporal.canceler.tlsSecret)
+  (dict "at" "payload-keys" "for" (list "work" "canceler" "batch") "secret" $v.payload.keysSecret)
+  (dict "at" "access" "for" (list "work" "canceler" "batch") "secret" $v.security.accessSecret)
+  (dict "at" "tls" "for" (list "work" "canceler" "batch") "secret" (.service.tlsSecret | default $v.security.tlsSecret))
+  (dict "at" "peer-token" "for" (list "canceler") "secret" $v.security.peerTokenSecret)
+  (dict "at" "receipt" "for" (list "canceler") "secret" $v.receipt.signingKeySecret)
+  (dict "at" "ledger" "for" (list "work") "secret" $v.orders.ledgerSecret) -}}
+{{- $set := dict -}}
+{{- range $all }}{{ if and .secret (has $.name .for) }}{{ $set = set $set .at .secret }}{{ end }}{{ end -}}
+{{- $set | toJson -}}
 {{- end -}}

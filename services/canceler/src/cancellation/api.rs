@@ -3,7 +3,6 @@
 use std::pin::Pin;
 
 use futures::Stream;
-use opentelemetry::trace::TraceContextExt as _;
 use quell_api::{
     canceler::v1 as pb, canceler::v1::cancellation_service_server::CancellationService, target::Filter,
     validate::Checker,
@@ -13,6 +12,7 @@ use quell_mesh::{
     config::CancelSettings,
     confirmation::{self, Token},
     error::from_temporal,
+    telemetry::trace_id,
 };
 use tonic::{Code, Request, Response, Status};
 use tonic_types::FieldViolation;
@@ -161,17 +161,6 @@ pub(super) fn query_error(field: &str, target: &TargetSpec, status: Status) -> E
             Error::precondition(Reason::SearchAttributeMissing, "WorkloadId", text)
         }
         _ => from_temporal(status),
-    }
-}
-
-/// Trace id of the call being served; empty when it is not traced.
-fn trace_id() -> String {
-    let context = opentelemetry::Context::current();
-    let span = context.span().span_context().clone();
-    if span.is_valid() {
-        span.trace_id().to_string()
-    } else {
-        String::new()
     }
 }
 

@@ -114,6 +114,40 @@ async fn a_stream_holds_its_place_until_it_ends() {
     );
 }
 
+#[tokio::test]
+async fn viewers_leave_a_part_to_operators() {
+    let ready = ready();
+    let layer = CallLayer::new(&settings(32), ready.subscribe());
+    let streaming = |_| async { Ok(http::Response::new(http_body_of(stream::pending()))) };
+    let of = |role| {
+        let mut request = request("/a/b");
+        let principal = crate::auth::Principal {
+            role,
+            ..crate::auth::Principal::anonymous()
+        };
+        request.extensions_mut().insert(Caller {
+            principal,
+            address: None,
+        });
+        request
+    };
+    let mut served = Vec::new();
+    for (role, expected) in [(Role::Viewer, 30), (Role::Operator, 32)] {
+        let refused = loop {
+            let reply = call(&layer, of(role), streaming).await;
+            match Status::from_header_map(reply.headers()) {
+                None => served.push(reply),
+                Some(status) => break status,
+            }
+        };
+        assert_eq!(
+            (refused.code(), served.len()),
+            (Code::ResourceExhausted, expected),
+            "{role}"
+        );
+    }
+}
+
 fn http_body_of(frames: impl futures::Stream<Item = ()> + Send + 'static) -> Body {
     struct Endless<S>(Pin<Box<S>>);
     impl<S: futures::Stream<Item = ()>> http_body::Body for Endless<S> {
