@@ -7,16 +7,21 @@
 #
 # Needs docker with compose v2, jq, grpcurl, and python3 with grpcio (PYTHON names another one). QUELL_BUILD_PROFILE=dev shortens the build.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
 PYTHON=${PYTHON:-python3}
-here=tests/compose
+# Size of the workload that a cancellation is met in the middle of, and calls a second while replicas are rolled.
+WORKFLOWS=${WORKFLOWS:-300}
+RATE=${RATE:-200}
 results=$(mktemp -d)
-trap 'rm -r "$results"' EXIT
+load=
+trap '[ -z "$load" ] || kill "$load" 2>/dev/null; rm -r "$results"' EXIT
 services=(work canceler batch)
 
 say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
 fail() {
   say "FAILED: $*" >&2
+  tail -n 5 "$results/quell.log" >&2 || true
   exit 1
 }
 within() { # seconds, what, command...: the command holds at last
@@ -33,7 +38,7 @@ quell() {
   if [ ! -x "$results/quell" ]; then
     local container
     container=$(docker create quell-cli)
-    docker cp -q "$container:/usr/local/bin/quell" "$results/quell" 2>/dev/null || docker cp "$container:/usr/local/bin/quell" "$results/quell"
+    docker cp "$container:/usr/local/bin/quell" "$results/quell" >/dev/null
     docker rm "$container" >/dev/null
   fi
   "$results/quell" --json "$@" 2>>"$results/quell.log" | tail -n 1
@@ -52,35 +57,41 @@ running() { # workload
     --query "WorkloadId = '$1' AND ExecutionStatus = 'Running'" 2>/dev/null | grep -oE '[0-9]+' | head -n 1
 }
 
-start_workload() { # name: 300 workflows without parents, started one by one until somebody stops it
-  grpcurl -plaintext -d "{\"spec\": {\"width\": 300, \"depth\": 1, \"workloadId\": \"$1\", \"lifetime\": \"3600s\",
-    \"producer\": \"SNOWBALL_PRODUCER_CLIENT\"}}" 127.0.0.1:50051 quell.work.v1.SnowballService/StartSnowball >/dev/null
+start() { # workload: executions without parents, started one by one until somebody stops it
+  grpcurl -plaintext -d "{\"requestId\": \"$1\", \"spec\": {\"width\": $WORKFLOWS, \"depth\": 1, \"workloadId\": \"$1\",
+    \"lifetime\": \"3600s\", \"producer\": \"SNOWBALL_PRODUCER_CLIENT\"}}" \
+    127.0.0.1:50051 quell.work.v1.SnowballService/StartSnowball >"$results/start.json" 2>&1
 }
-grown() { [ "$(quell preview --workload-id "$1" | jq .open)" -ge "$2" ]; } # workload, executions
-
-state() { quell list | jq --arg id "$1" '.cancellations[] | select(.cancellation_id == $id)'; } # cancellation
-sweeping() { [ "$(state "$1" | jq '.verdict == "UNSPECIFIED" and .progress.stopped > 0')" = true ]; }
-ended() { [ "$(state "$1" | jq -r .verdict)" != UNSPECIFIED ] 2>/dev/null; }
+grown() { # workload, executions
+  [ "$(quell preview --workload-id "$1" | jq .open)" -ge "$2" ] 2>/dev/null
+}
+cancel() { quell stop --workload-id "$1" --request-id "$1" --reason "tests/compose: $1" --engine sweep --detach --yes | jq -e .cancellation_id >/dev/null; }
+rate() { quell adjust "$1" --rate "$2" | jq -e .limits >/dev/null || ended "$1"; } # cancellation, stops a second
+state() {
+  grpcurl -plaintext -emit-defaults -d "{\"cancellationId\": \"$1\"}" 127.0.0.1:50052 \
+    quell.canceler.v1.CancellationService/GetCancellation 2>/dev/null | jq -r ".cancellation.$2"
+}
+sweeping() { [ "$(state "$1" 'progress.stopped | tonumber > 0')" = true ]; }
+ended() { [[ $(state "$1" verdict) =~ ^VERDICT_(CLEAN|RESIDUE|BLOCKED|ABORTED)$ ]]; }
 
 in_the_middle() { # name, command...: runs the command in the middle of a cancellation, which then ends CLEAN
-  local workload id verdict
-  workload="$1-$RANDOM"
+  local id="$1-$RANDOM" verdict
   shift
-  within 120 "the snowball of $workload starts" start_workload "$workload"
-  within 300 "$workload grows" grown "$workload" 150
-  id=$(quell stop --workload-id "$workload" --reason "tests/compose: $workload" --engine sweep --detach --yes | jq -r .cancellation_id)
+  within 120 "the snowball $id starts" start "$id"
+  within 300 "the snowball $id grows" grown "$id" $((WORKFLOWS / 2))
+  within 120 "the cancellation $id starts" cancel "$id"
   # Slow enough to be met in its middle.
-  within 60 "the rate of $id is cut" eval "quell adjust '$id' --rate 10 >/dev/null"
+  within 60 "the rate of $id is cut" rate "$id" 5
   within 120 "$id stops something" sweeping "$id"
+  ! ended "$id" || fail "$id was too fast to be met in its middle"
   "$@"
-  within 120 "$id is told to hurry" hurry "$id"
+  within 120 "the rate of $id is raised" rate "$id" 0
   within 600 "$id ends" ended "$id"
   verdict=$(quell receipt "$id" | tee "$results/receipt.json" | jq -r .verdict)
-  [ "$verdict" = CLEAN ] || fail "$workload: $verdict, $(jq -c '{explanation, stopped, failed}' "$results/receipt.json")"
-  [ "$(running "$workload")" = 0 ] || fail "$workload: Temporal still counts running ones"
-  say "  $workload: CLEAN, $(jq .stopped "$results/receipt.json") stopped"
+  [ "$verdict" = CLEAN ] || fail "$id: $verdict, $(jq -c '{explanation, stopped, failed}' "$results/receipt.json")"
+  [ "$(running "$id")" = 0 ] || fail "$id: Temporal still counts running ones"
+  say "  $id: CLEAN, $(jq .stopped "$results/receipt.json") stopped"
 }
-hurry() { quell adjust "$1" --rate 0 >/dev/null || ended "$1"; }
 
 step_up() {
   say "up: build and start"
@@ -138,13 +149,13 @@ restart() { # container: as a rolling update does it
   within 240 "$1 is healthy again" healthy "$1"
 }
 step_roll() {
-  local service container load id job
-  say "roll: three replicas each, one by one, under ${RATE:=200} calls a second"
+  local service container id job
+  say "roll: three replicas each, one by one, under $RATE calls a second"
   docker compose up --wait --wait-timeout 600 --no-build --scale work=3 --scale canceler=3 --scale batch=3
   within 60 "Prometheus scrapes all nine" scraped 9
   id=$(quell list | jq -r '.cancellations[0].cancellation_id')
   job=$(quell batch list | jq -r '.operations[0].job_id')
-  "$PYTHON" $here/load.py "$RATE" "$id" "$job" >"$results/load.json" &
+  "$PYTHON" "$here/load.py" "$RATE" "$id" "$job" >"$results/load.json" &
   load=$!
   for service in "${services[@]}"; do
     for container in $(docker compose ps --quiet "$service"); do
@@ -153,6 +164,7 @@ step_roll() {
   done
   kill -TERM "$load"
   wait "$load" || fail "calls failed: $(cat "$results/load.json")"
+  load=
   say "  $(cat "$results/load.json")"
 }
 
