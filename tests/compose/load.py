@@ -50,12 +50,7 @@ CALLS = [
 class Load:
     def __init__(self):
         self.calls, self.failed, self.statuses = 0, [], collections.Counter()
-        self.stop = asyncio.Event()
-        options = [("grpc.use_local_subchannel_pool", 1)]  # or all channels share one connection
-        self.channels = {
-            port: itertools.cycle([grpc.aio.insecure_channel(f"{HOST}:{port}", options) for _ in range(CONNECTIONS)])
-            for port in (WORK, CANCELER, BATCH)
-        }
+        self.stop, self.channels = asyncio.Event(), {}
 
     async def call(self, port, method, request):
         for attempt in range(20):
@@ -71,7 +66,14 @@ class Load:
                 await asyncio.sleep(min(2.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.5))
         self.failed.append(last)
 
+    def connect(self):
+        options = [("grpc.use_local_subchannel_pool", 1)]  # or all channels share one connection
+        for port in (WORK, CANCELER, BATCH):
+            channels = [grpc.aio.insecure_channel(f"{HOST}:{port}", options) for _ in range(CONNECTIONS)]
+            self.channels[port] = itertools.cycle(channels)
+
     async def run(self):
+        self.connect()
         for which in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(which, self.stop.set)
         clock = asyncio.get_running_loop().time

@@ -53,7 +53,7 @@ healthy() { # containers of a service, or one container id
 
 # By Temporal's own command, not by ours.
 running() { # workload
-  docker compose run --rm --no-TTY --entrypoint temporal temporal-namespaces workflow count --namespace main \
+  docker compose run --rm --no-deps --no-TTY --entrypoint temporal temporal-namespaces workflow count --namespace main \
     --query "WorkloadId = '$1' AND ExecutionStatus = 'Running'" 2>/dev/null | grep -oE '[0-9]+' | head -n 1
 }
 
