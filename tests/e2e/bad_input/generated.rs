@@ -9,7 +9,7 @@ use super::{
 use crate::{
     contract,
     harness::{mesh, unique},
-    locked::raw,
+    locked::scene::raw,
 };
 use futures::{StreamExt as _, stream};
 use prost::{

@@ -6,7 +6,7 @@ mod audited;
 mod crowds;
 mod limits;
 mod renewed;
-mod scene;
+pub(crate) mod scene;
 
 use crate::{
     harness::{mesh, unique},

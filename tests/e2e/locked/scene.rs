@@ -212,7 +212,7 @@ pub(super) fn bearing<T>(message: T, token: Option<&str>) -> Request<T> {
 }
 
 /// Sends bytes as the body of a call, whatever they are, and gives the status of the answer.
-pub(super) async fn raw(channel: &Channel, rpc: &str, token: Option<&str>, body: Vec<u8>) -> Status {
+pub(crate) async fn raw(channel: &Channel, rpc: &str, token: Option<&str>, body: Vec<u8>) -> Status {
     let mut channel = channel.clone();
     std::future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
     let mut request = http::Request::post(format!("https://localhost/{rpc}"))

@@ -129,7 +129,7 @@ async fn above_the_cap_goes_only_who_has_seen_the_count() {
 
     server.world().matches = Some(400);
     let started = api.start(few(&token)).await.unwrap();
-    assert_eq!(records.started(), [started.job_id.clone()]);
+    assert_eq!(records.started(), std::slice::from_ref(&started.job_id));
     assert_eq!(records.cap(&started.job_id), 800, "twice what matches");
     // Once: the same call is the same operation, whatever matches by now, and another one gets nothing by it.
     server.world().matches = Some(5_000);
