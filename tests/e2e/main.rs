@@ -14,8 +14,8 @@
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`], [`tokens`] | caps, deadlines, exclusions; tokens, what is protected, one at a time |
 //! | [`modes`] | what is asked to end, and what becomes of what does not |
-//! | [`batch_processing`] | the tree that squares numbers: results, joining, other work, a killed worker |
-//! | [`orders`], [`orders_killed`] | orders against their ledger: each failure at each step, cancels, killed workers |
+//! | [`batch_processing`], [`batch_own_work`] | the tree that squares numbers: results, a killed worker; joining, other work |
+//! | [`orders`], [`orders_undone`], [`orders_killed`] | orders against their ledger ([`shop`]): each failure at each step, cancels, killed workers |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
 //! | [`restore`] | a cancellation undone: the whole tree, results, guards, a killed canceler |
@@ -40,6 +40,7 @@ mod adjust;
 mod alone;
 mod bad_input;
 mod batch_kinds;
+mod batch_own_work;
 mod batch_processing;
 mod batch_python;
 mod batch_queue;
@@ -64,6 +65,7 @@ mod modes;
 mod one_namespace;
 mod orders;
 mod orders_killed;
+mod orders_undone;
 mod outside;
 mod payloads;
 mod poll;
@@ -78,6 +80,7 @@ mod schedules;
 mod scope;
 mod secured;
 mod shapes;
+mod shop;
 mod signed;
 mod tokens;
 mod trace;

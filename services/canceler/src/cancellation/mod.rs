@@ -10,7 +10,7 @@
 //! | [`limits`] | what can be changed while it runs |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
 //! | [`activities`] | the activities' names and spans |
-//! | [`fence`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
+//! | [`fence`], [`source`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
 //! | [`namespace`], [`listing`], [`ancestry`], [`query`], [`status`], [`budget`] | calls of the main namespace |
 //! | [`journal`], [`receipt`] | what remains |
 //! | [`failures`] | every failed stop, out of the journal |
@@ -41,6 +41,7 @@ mod preview;
 mod query;
 pub(crate) mod receipt;
 mod schedules;
+pub(crate) mod source;
 pub(crate) mod spec;
 pub(crate) mod status;
 pub(crate) mod store;

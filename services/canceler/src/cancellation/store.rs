@@ -6,12 +6,11 @@ use quell_api::{
     target::{Filter, OPEN},
 };
 use quell_mesh::{
-    Error, NamespaceClient, PayloadStore, Reason, config::CancelSettings, error::from_temporal, no_retry,
+    Described, Error, NamespaceClient, PayloadStore, Reason, config::CancelSettings, error::from_temporal, no_retry,
 };
 use temporalio_client::{
-    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
-    WorkflowStartOptions,
-    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions,
+    errors::{WorkflowInteractionError, WorkflowStartError},
 };
 use temporalio_common::{
     MemoValues,
@@ -141,24 +140,11 @@ pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Rece
         let text = "it is still running; its receipt comes with its end";
         return Err(Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text));
     }
-    let handle = canceler
-        .client()
-        .await?
-        .get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
-    match handle.get_result(WorkflowGetResultOptions::default()).await {
-        Ok(receipt) => Ok(receipt),
-        Err(
-            error @ (WorkflowGetResultError::Failed(_)
-            | WorkflowGetResultError::Cancelled { .. }
-            | WorkflowGetResultError::Terminated { .. }
-            | WorkflowGetResultError::TimedOut),
-        ) => {
-            tracing::warn!(cancellation_id = id, error = %error, "a cancellation ended without a receipt");
-            let text = "its workflow was ended from outside, or failed: there is no receipt";
-            Err(Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text))
-        }
-        Err(error) => Err(Error::from(error).named(KIND, id)),
-    }
+    let receipt = canceler.result::<BulkCancelWorkflow>(cancellation_workflow(id)).await;
+    receipt.map_err(|error| error.named(KIND, id))?.ok_or_else(|| {
+        let text = "its workflow was ended from outside, or failed: there is no receipt";
+        Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text)
+    })
 }
 
 /// The chunks of a journal: as the receipt names them, or as the payload store has them where there is no receipt (yet).
@@ -229,7 +215,12 @@ async fn list_those(
             .map(|execution| execution.workflow_id.clone())
             .unwrap_or_default();
         let id = workflow_id.strip_prefix(&prefix).unwrap_or(&workflow_id);
-        views.push(View::of_info(id, info, converter.payload_converter())?);
+        let row = Described {
+            converter: converter.payload_converter().clone(),
+            pending_activities: Vec::new(),
+            info,
+        };
+        views.push(View::of(id, &row)?);
     }
     // Stores list what is open first, then by time of closing.
     views.sort_by_key(|view| std::cmp::Reverse(view.start_ms));

@@ -1,51 +1,32 @@
 //! The source is told that it may go on. Last of all: until then its restored spawners keep still at the gate, so that none of them
 //! starts anew under a workflow id what is still to be restored.
 
-use std::time::Duration;
-
-use quell_api::work::v1::{ResumeRequest, source_service_client::SourceServiceClient};
-use quell_mesh::{Error, Outgoing, channel};
-use tonic::{Code, Request};
+use quell_api::work::v1::ResumeRequest;
+use quell_mesh::{Error, Outgoing};
+use tonic::Code;
 
 use super::messages::{ResumeInput, Resumed};
-use crate::cancellation::status::is_passing;
-
-/// How long the source may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// Tries, when it cannot be reached.
-const ATTEMPTS: u32 = 3;
+use crate::cancellation::source::{self, Unanswered};
 
 /// Tells it.
-pub(super) async fn run((address, credentials): (&str, &Outgoing), input: &ResumeInput) -> Resumed {
-    let told = |answer: &str, detail: String| Resumed {
+pub(super) async fn run(peer: (&str, &Outgoing), input: &ResumeInput) -> Resumed {
+    let message = ResumeRequest {
+        workload_id: input.workload_id.clone(),
+    };
+    let told = source::tell(peer, message, |mut source, request| async move {
+        source.resume(request).await
+    });
+    let resumed = |answer: &str, detail| Resumed {
         answer: answer.to_owned(),
         detail,
     };
-    let channel = match channel(address, credentials) {
-        Ok(channel) => channel,
-        Err(error) => {
-            return told(
-                "unreachable",
-                format!("the work service's address cannot be used: {error}"),
-            );
+    let status = match told.await {
+        Ok(_) => return resumed("resumed", String::new()),
+        Err(Unanswered::Address(error)) => {
+            let detail = format!("the work service's address cannot be used: {error}");
+            return resumed("unreachable", detail);
         }
-    };
-    let mut client = SourceServiceClient::new(channel);
-    let mut attempt = 1;
-    let status = loop {
-        let mut request = Request::new(ResumeRequest {
-            workload_id: input.workload_id.clone(),
-        });
-        request.set_timeout(TIMEOUT);
-        let answer = tokio::time::timeout(TIMEOUT, client.resume(request)).await;
-        match answer.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("no answer in time"))) {
-            Ok(_) => return told("resumed", String::new()),
-            Err(status) if attempt < ATTEMPTS && is_passing(status.code()) => {
-                attempt += 1;
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
-            Err(status) => break status,
-        }
+        Err(Unanswered::Call(status)) => status,
     };
     let refused = matches!(
         status.code(),
@@ -57,7 +38,7 @@ pub(super) async fn run((address, credentials): (&str, &Outgoing), input: &Resum
     );
     let word = if refused { "refused" } else { "unreachable" };
     let why = Error::from_peer("work", &status).public_message();
-    told(
+    resumed(
         word,
         format!(
             "the work service did not let workload {} go on ({word}): {why}; its spawners keep still until the receipt's quiesced_until",
