@@ -3,7 +3,7 @@
 use crate::{
     command::{last_line, prepared},
     details,
-    harness::{Mesh, mesh, unique},
+    harness::{mesh, unique},
     outside::{self, json},
     poll::{LONG, SOON, eventually, when},
 };
@@ -14,11 +14,9 @@ use quell_api::work::v1::{
 };
 use quell_cli::dev::Part;
 use std::time::Duration;
-use temporalio_sdk::{Runtime, Worker, WorkerOptions};
-use theirs::Theirs;
 use tonic::{Code, transport::Channel};
 
-type Processings = BatchProcessingServiceClient<Channel>;
+pub(crate) type Processings = BatchProcessingServiceClient<Channel>;
 
 /// 656 workflows on a machine that others use: a minute or more.
 const VERY_LONG: Duration = Duration::from_secs(600);
@@ -30,7 +28,7 @@ fn squares(total_numbers: u64) -> BatchProcessingSpec {
     }
 }
 
-async fn start(client: &mut Processings, spec: BatchProcessingSpec) -> StartBatchProcessingResponse {
+pub(crate) async fn start(client: &mut Processings, spec: BatchProcessingSpec) -> StartBatchProcessingResponse {
     let request = StartBatchProcessingRequest {
         spec: Some(spec),
         validate_only: false,
@@ -42,7 +40,7 @@ async fn start(client: &mut Processings, spec: BatchProcessingSpec) -> StartBatc
         .into_inner()
 }
 
-async fn get(client: &mut Processings, processing_id: &str) -> BatchProcessing {
+pub(crate) async fn get(client: &mut Processings, processing_id: &str) -> BatchProcessing {
     let request = GetBatchProcessingRequest {
         processing_id: processing_id.to_owned(),
     };
@@ -51,7 +49,7 @@ async fn get(client: &mut Processings, processing_id: &str) -> BatchProcessing {
 }
 
 /// Watches to the end; the stream ends by itself. Gives the last message and how many there were.
-async fn watched(client: &mut Processings, processing_id: &str) -> (BatchProcessing, usize) {
+pub(crate) async fn watched(client: &mut Processings, processing_id: &str) -> (BatchProcessing, usize) {
     let request = WatchBatchProcessingRequest {
         processing_id: processing_id.to_owned(),
         interval: Some(prost_types::Duration {
@@ -85,7 +83,7 @@ fn counted(processing: &BatchProcessing) -> Vec<(&str, i64)> {
 }
 
 /// Waits until the index has all of a run of a tree, then gives its counts.
-async fn settled(client: &mut Processings, processing_id: &str, workflows: i64) -> BatchProcessing {
+pub(crate) async fn settled(client: &mut Processings, processing_id: &str, workflows: i64) -> BatchProcessing {
     eventually(SOON, "the index has the whole tree", async || {
         let processing = get(client, processing_id).await;
         if counted(&processing) == [("Completed", workflows)] {
@@ -184,152 +182,6 @@ async fn nothing_is_started_by_a_check() {
     };
     let status = client.get_batch_processing(get).await.unwrap_err();
     details::not_found("GetBatchProcessing", &status, &answer.processing_id);
-}
-
-#[tokio::test]
-async fn a_start_joins_what_runs_and_runs_anew_what_has_ended() {
-    let mesh = mesh().await;
-    let mut client = mesh.batch_processings();
-    // An activity that nobody has yet: it runs until somebody does.
-    let queue = unique("late-queue");
-    let spec = BatchProcessingSpec {
-        total_numbers: 12,
-        batch_size: 4,
-        max_children: 3,
-        activity: "cube_number".into(),
-        activity_queue: queue.clone(),
-    };
-    let first = start(&mut client, spec.clone()).await;
-    assert!(!first.joined);
-    let (second, third) = tokio::join!(
-        async { start(&mut mesh.batch_processings(), spec.clone()).await },
-        async { start(&mut mesh.batch_processings(), spec.clone()).await }
-    );
-    for other in [second, third] {
-        assert_eq!((other.run_id.as_str(), other.joined), (first.run_id.as_str(), true));
-    }
-    let running = get(&mut client, &first.processing_id).await;
-    assert_eq!((running.status.as_str(), running.result), ("Running", None));
-
-    // Terminated in the middle, it has ended; its children, which the server still terminates, are waited for.
-    let terminate = ["workflow", "terminate", "--workflow-id", &first.processing_id];
-    mesh.temporal_in("main", &terminate).await.ok();
-    let ended = get(&mut client, &first.processing_id).await;
-    assert_eq!(
-        (ended.status.as_str(), ended.failure.as_str()),
-        ("Terminated", "it was terminated")
-    );
-    let anew = start(&mut client, spec).await;
-    assert!(!anew.joined && anew.run_id != first.run_id, "{anew:?}");
-
-    let _worker = plugged_in(&mesh, &queue).await;
-    let (ended, _) = watched(&mut client, &anew.processing_id).await;
-    assert_eq!(ended.run_id, anew.run_id);
-    let result = ended.result.expect("it completed");
-    // The sum of the first cubes is the square of the sum of the numbers.
-    assert_eq!((result.sum.as_str(), result.workflows, result.depth), ("6084", 4, 1));
-    // Only the new run is counted.
-    settled(&mut client, &anew.processing_id, 4).await;
-}
-
-/// Work of somebody else's: activities that are called by their names only.
-mod theirs {
-    #![allow(dead_code, reason = "the macro makes a handle for each, for calls by type")]
-
-    use serde::{Deserialize, Serialize};
-    use temporalio_macros::activities;
-    use temporalio_sdk::{
-        ApplicationFailure,
-        activities::{ActivityContext, ActivityError},
-    };
-
-    /// A worker of somebody else's with work of its own.
-    pub(super) struct Theirs;
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Item {
-        number: u64,
-    }
-
-    #[activities]
-    impl Theirs {
-        /// Plain JSON numbers are as good as strings.
-        #[activity(name = "cube_number")]
-        async fn cube_number(_ctx: ActivityContext, item: Item) -> Result<u64, ActivityError> {
-            Ok(item.number.pow(3))
-        }
-
-        #[activity(name = "largest_number")]
-        async fn largest_number(_ctx: ActivityContext, _item: Item) -> Result<String, ActivityError> {
-            Ok(u128::MAX.to_string())
-        }
-
-        #[activity(name = "refuse_seven")]
-        async fn refuse_seven(_ctx: ActivityContext, item: Item) -> Result<u64, ActivityError> {
-            if item.number == 7 {
-                return Err(ActivityError::application(ApplicationFailure::non_retryable(
-                    anyhow::anyhow!("seven is not for us"),
-                )));
-            }
-            Ok(0)
-        }
-    }
-}
-
-/// Runs until it is dropped.
-struct Plugged(Option<Box<dyn Fn() + Send + Sync>>);
-
-impl Drop for Plugged {
-    fn drop(&mut self) {
-        if let Some(stop) = self.0.take() {
-            stop();
-        }
-    }
-}
-
-async fn plugged_in(mesh: &Mesh, queue: &str) -> Plugged {
-    let options = WorkerOptions::new(queue).register_activities(Theirs).build();
-    let runtime = Runtime::from_current_tokio(Default::default()).expect("a runtime");
-    let mut worker = Worker::new(&runtime, mesh.plain_client().await, options).expect("a worker");
-    let stop = worker.shutdown_handle();
-    // Its run is not Send; a test's runtime has one thread and would wait for a blocking task, so it gets its own.
-    std::thread::spawn(move || {
-        let own = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        own.expect("a runtime")
-            .block_on(async move { worker.run().await.is_ok() })
-    });
-    Plugged(Some(Box::new(stop)))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn work_of_your_own_fails_with_its_reason() {
-    let mesh = mesh().await;
-    let mut client = mesh.batch_processings();
-    let queue = unique("their-queue");
-    let _worker = plugged_in(&mesh, &queue).await;
-    let of = |activity: &str| BatchProcessingSpec {
-        total_numbers: 20,
-        batch_size: 5,
-        max_children: 2,
-        activity: activity.to_owned(),
-        activity_queue: queue.clone(),
-    };
-    let started = start(&mut client, of("refuse_seven")).await;
-    let (ended, _) = watched(&mut client, &started.processing_id).await;
-    assert_eq!((ended.status.as_str(), &ended.result), ("Failed", &None));
-    assert!(ended.failure.contains("seven is not for us"), "{}", ended.failure);
-
-    let started = start(&mut client, of("largest_number")).await;
-    let (ended, _) = watched(&mut client, &started.processing_id).await;
-    assert_eq!((ended.status.as_str(), &ended.result), ("Failed", &None));
-    assert!(ended.failure.contains("does not fit 128 bits"), "{}", ended.failure);
-    // What was still running below ends with it.
-    eventually(SOON, "the tree has ended", async || {
-        let processing = get(&mut client, &started.processing_id).await;
-        let running = processing.counts.iter().any(|count| count.status == "Running");
-        when(!running, || format!("{:?}", processing.counts))
-    })
-    .await;
 }
 
 #[tokio::test]

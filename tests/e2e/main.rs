@@ -14,11 +14,11 @@
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
 //! | [`guards`], [`tokens`], [`several`] | caps, deadlines, exclusions; tokens, what is protected, one at a time; several targets as one |
 //! | [`modes`] | what is asked to end, and what becomes of what does not |
-//! | [`batch_processing`] | the tree that squares numbers: results, joining, other work, a killed worker |
-//! | [`orders`], [`orders_killed`] | orders against their ledger: each failure at each step, cancels, killed workers |
+//! | [`batch_processing`], [`batch_own_work`] | the tree that squares numbers: results, a killed worker; joining, other work |
+//! | [`orders`], [`orders_undone`], [`orders_killed`] | orders against their ledger ([`shop`]): each failure at each step, cancels, killed workers |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
-//! | [`restore`] | a cancellation undone: the whole tree, results, guards, a killed canceler |
+//! | [`restore`], [`restore_asked`] | a cancellation undone: the whole tree, results, guards, a killed canceler; what was only asked |
 //! | [`scope`], [`schedules`] | descendants, suspects; schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
@@ -40,6 +40,7 @@ mod adjust;
 mod alone;
 mod bad_input;
 mod batch_kinds;
+mod batch_own_work;
 mod batch_processing;
 mod batch_python;
 mod batch_queue;
@@ -64,6 +65,7 @@ mod modes;
 mod one_namespace;
 mod orders;
 mod orders_killed;
+mod orders_undone;
 mod outside;
 mod payloads;
 mod poll;
@@ -71,6 +73,7 @@ mod probe;
 mod reflection;
 mod refusing;
 mod restore;
+mod restore_asked;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;
@@ -79,6 +82,7 @@ mod scope;
 mod secured;
 mod several;
 mod shapes;
+mod shop;
 mod signed;
 mod tokens;
 mod trace;

@@ -3,8 +3,8 @@
 
 use crate::{
     harness::{mesh, unique},
-    orders::{Orders, Shop, ended, fault, get, has_ended, held, place, placing, settled},
     poll::{LONG, eventually},
+    shop::{Orders, Shop, ended, fault, get, has_ended, held, place, placing, settled},
 };
 use quell_api::work::v1::{CancelOrderRequest, OrderAction, OrderFault, OrderFaultKind, OrderStatus};
 use std::time::Duration;

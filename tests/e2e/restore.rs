@@ -22,14 +22,14 @@ use std::collections::BTreeMap;
 use tokio::time::timeout;
 use tonic::Code;
 
-fn of(cancellation_id: &str) -> RestoreCancellationRequest {
+pub(crate) fn of(cancellation_id: &str) -> RestoreCancellationRequest {
     RestoreCancellationRequest {
         cancellation_id: cancellation_id.to_owned(),
         ..Default::default()
     }
 }
 
-async fn get(client: &mut Canceler, id: &str) -> Result<Restoration, tonic::Status> {
+pub(crate) async fn get(client: &mut Canceler, id: &str) -> Result<Restoration, tonic::Status> {
     let request = GetRestorationRequest {
         cancellation_id: id.to_owned(),
     };
@@ -38,7 +38,7 @@ async fn get(client: &mut Canceler, id: &str) -> Result<Restoration, tonic::Stat
 }
 
 /// Watches a restoration to its end.
-async fn watched(client: &mut Canceler, id: &str) -> (Vec<Restoration>, RestorationReport) {
+pub(crate) async fn watched(client: &mut Canceler, id: &str) -> (Vec<Restoration>, RestorationReport) {
     let request = WatchRestorationRequest {
         cancellation_id: id.to_owned(),
     };
@@ -61,7 +61,7 @@ async fn watched(client: &mut Canceler, id: &str) -> (Vec<Restoration>, Restorat
     (seen, report)
 }
 
-fn left(report: &RestorationReport) -> BTreeMap<NotRestoredReason, i64> {
+pub(crate) fn left(report: &RestorationReport) -> BTreeMap<NotRestoredReason, i64> {
     let counts = report.not_restored.iter();
     counts.map(|count| (count.reason(), count.count)).collect()
 }
@@ -70,7 +70,7 @@ fn check_sums(report: &RestorationReport) {
     let not_restored: i64 = report.not_restored.iter().map(|count| count.count).sum();
     assert_eq!(
         report.restored + not_restored,
-        report.stopped + report.cascade + report.found,
+        report.stopped + report.cascade + report.found + report.ended_when_asked,
         "{report:#?}"
     );
 }
@@ -162,15 +162,7 @@ async fn a_tree_of_a_thousand_runs_on_although_the_canceler_is_killed_while_it_r
     assert_eq!(report.resumed, "resumed", "{report:#?}");
 
     // To the end: every workflow once, but for those whose parent had not heard of it, and nothing failed.
-    eventually(LONG, "the restored tree completes", async || {
-        let status = mesh.status("main", &root).await;
-        when(status.as_deref() == Some("COMPLETED"), || format!("{status:?}"))
-    })
-    .await;
-    let result = mesh
-        .temporal_in("main", &["workflow", "result", "--workflow-id", &root])
-        .await
-        .ok();
+    let result = completed(&mesh, &root).await;
     let result = json(&result)["result"].clone();
     let tally = result
         .get("children")
@@ -277,15 +269,7 @@ async fn the_servers_cascade_is_restored_too_and_the_result_is_exact() {
     assert_eq!(told["report"]["cascade"], report.cascade, "{told:#}");
     assert_eq!(told["report"]["reason"], "it was the wrong one");
 
-    eventually(LONG, "the restored tree completes", async || {
-        let status = mesh.status("main", &root).await;
-        when(status.as_deref() == Some("COMPLETED"), || format!("{status:?}"))
-    })
-    .await;
-    let result = mesh
-        .temporal_in("main", &["workflow", "result", "--workflow-id", &root])
-        .await
-        .ok();
+    let result = completed(&mesh, &root).await;
     let sum: u64 = (1..=400_u64).map(|n| n * n).sum();
     assert!(result.contains(&format!("\"{sum}\"")), "{sum} is not in {result}");
     // What was done was not done again, but for what its parent had not heard of, and what hung on something started anew.
@@ -310,6 +294,17 @@ async fn the_servers_cascade_is_restored_too_and_the_result_is_exact() {
         (0, [(NotRestoredReason::AlreadyRestored, 1)].into())
     );
     assert_eq!(mesh.status("main", &root).await.as_deref(), Some("COMPLETED"));
+}
+
+/// The result of a restored tree, once it has completed.
+async fn completed(mesh: &Mesh, root: &str) -> String {
+    eventually(LONG, "the restored tree completes", async || {
+        let status = mesh.status("main", root).await;
+        when(status.as_deref() == Some("COMPLETED"), || format!("{status:?}"))
+    })
+    .await;
+    let result = ["workflow", "result", "--workflow-id", root];
+    mesh.temporal_in("main", &result).await.ok()
 }
 
 async fn run_id(mesh: &Mesh, workflow_id: &str) -> String {

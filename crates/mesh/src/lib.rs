@@ -55,7 +55,7 @@ pub use run::run;
 pub use server::GrpcServices;
 pub use shutdown::Shutdown;
 pub use signal::CancelState;
-pub use temporal::{ConnectionState, NamespaceClient, no_retry};
+pub use temporal::{ConnectionState, Described, NamespaceClient, no_retry};
 pub use worker::{Home, QueueTuning, Registry};
 
 /// What a service is, known at compile time.

@@ -9,6 +9,7 @@
 //! The client carries the oversize codec and the plugin for traces. [`NamespaceClient::raw`] gives the bare stub
 //! beside it: no codec, no spans. Poll loops belong there, or every trace drowns in them.
 
+mod described;
 mod options;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::metrics::TEMPORAL_CONNECTED;
 use crate::payload::OversizeCodec;
 use crate::telemetry;
 use crate::worker::transport;
+pub use described::Described;
 use options::{channel, connection_options, uses_tls};
 
 /// Longest time of one attempt to connect, or of one health check.

@@ -346,15 +346,23 @@ impl Campaign {
         if self.spec.mode != Mode::Terminate {
             return self.begin_asking(0);
         }
-        self.phase = Phase::Striking;
         match self.spec.engine {
-            Engine::Sweep => self.begin_pass(PassKind::Roots),
+            Engine::Sweep => self.strike_roots(),
             // The batch knows no cap: what is open is counted and held against it first.
-            Engine::Both => self.issue(Command::PlanPass {
-                pass: 0,
-                kind: PassKind::Open,
-            }),
+            Engine::Both => {
+                self.phase = Phase::Striking;
+                self.issue(Command::PlanPass {
+                    pass: 0,
+                    kind: PassKind::Open,
+                });
+            }
         }
+    }
+
+    /// Begins to terminate: the roots first.
+    fn strike_roots(&mut self) {
+        self.phase = Phase::Striking;
+        self.begin_pass(PassKind::Roots);
     }
 
     fn on_batch_started(&mut self, job_id: String) {

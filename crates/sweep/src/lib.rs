@@ -52,7 +52,9 @@ pub use seen::Seen;
 pub use spec::{
     AskSpec, CampaignSpec, ConfirmSpec, Engine, LimiterSpec, Mode, RetrySpec, WindowLimits, WindowSettings, WindowSpec,
 };
-pub use window::{Asked, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult};
+pub use window::{
+    Asked, AskedRun, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, Window, WindowResult,
+};
 
 /// The newest version of the machines' behaviour. A campaign in flight keeps the version it was started with
 /// ([`CampaignSpec::version`], recorded in the workflow's input), because its history is replayed by newer code. 1: executions are

@@ -37,7 +37,7 @@ use flow::{Call, Listing, Target};
 use others::Others;
 use pace::Pace;
 use queue::Queue;
-pub use types::{Asked, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
+pub use types::{Asked, AskedRun, Checkpoint, Counts, Failure, Slot, Step, TargetOutcome, TargetResult, WindowResult};
 
 /// Failures that a result names.
 const NAMED_FAILURES: usize = 100;
@@ -98,17 +98,14 @@ impl Window {
         Self::resume(spec, Checkpoint::default())
     }
 
-    /// A window that goes on after a crashed attempt: it lists anew, and what that attempt had reserved counts as used.
+    /// A window that goes on after a crashed attempt: it lists anew, and what that attempt had reserved counts as used. One that asks is
+    /// told by [`Window::take_over`] what that attempt asked.
     #[must_use]
     pub fn resume(spec: WindowSpec, checkpoint: Checkpoint) -> Self {
         let mut counts = checkpoint.counts;
         counts.listed = counts.settled();
         let ask = spec.ask.map(|ask| Ask::new(ask, checkpoint.grace_until_ms));
-        // Asking again does no harm, so nothing needs to be reserved, and what an attempt that was lost had asked is asked again.
-        let (carried, reserved) = match ask {
-            Some(_) => (0, spec.cap),
-            None => (checkpoint.reserved, checkpoint.reserved),
-        };
+        let (carried, reserved) = (checkpoint.reserved, checkpoint.reserved);
         Self {
             limiter: Limiter::new(&spec.settings.limiter),
             pace: Pace::default(),
@@ -129,7 +126,10 @@ impl Window {
             carried,
             reserved,
             reserving: None,
-            uncounted: carried.saturating_sub(counts.stopped),
+            uncounted: match ask {
+                Some(_) => 0,
+                None => carried.saturating_sub(counts.stopped),
+            },
             cap_reached: false,
             stopping: false,
             error: None,
@@ -365,7 +365,7 @@ impl Window {
             asked: self
                 .ask
                 .as_ref()
-                .map(|ask| ask.result(self.charged, self.error.is_none())),
+                .map(|ask| ask.result(self.carried.saturating_add(self.charged), self.error.is_none())),
             uncounted: self.uncounted,
             cap_reached: self.cap_reached,
             complete: self.error.is_none() && self.counts.skipped == 0 && !self.stopping,

@@ -116,15 +116,19 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_was_written_is_read_in_pages_newest_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = PayloadStore::open(&PayloadSettings {
+    fn store(folder: &tempfile::TempDir) -> PayloadStore {
+        PayloadStore::open(&PayloadSettings {
             url: folder.path().display().to_string(),
             threshold_bytes: 1_024,
             keys: None,
         })
-        .unwrap();
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read_in_pages_newest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
         assert!(
             list(&store, &wanted(10)).await.unwrap().events.is_empty(),
             "nothing yet"
@@ -162,12 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_refusals_is_counted_not_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let store = PayloadStore::open(&PayloadSettings {
-            url: folder.path().display().to_string(),
-            threshold_bytes: 1_024,
-            keys: None,
-        })
-        .unwrap();
+        let store = store(&folder);
         let log = AuditLog::open("work", store.clone());
         const FLOOD: u64 = 100_000;
         for _ in 0..FLOOD {

@@ -38,10 +38,7 @@ impl Campaign {
         match self.spec.mode {
             _ if cap_reached && grace => self.begin_asking(PAUSE_MS),
             Mode::Cancel => self.begin_confirm(),
-            Mode::Terminate | Mode::CancelThenTerminate => {
-                self.phase = Phase::Striking;
-                self.begin_pass(PassKind::Roots);
-            }
+            Mode::Terminate | Mode::CancelThenTerminate => self.strike_roots(),
         }
     }
 

@@ -38,8 +38,7 @@ impl Campaign {
                     detail: reason,
                 });
                 if self.spec.mode == Mode::Terminate {
-                    self.phase = Phase::Striking;
-                    self.begin_pass(PassKind::Roots);
+                    self.strike_roots();
                 } else {
                     self.begin_asking(0);
                 }

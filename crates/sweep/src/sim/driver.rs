@@ -12,7 +12,7 @@ use crate::message::{BatchReport, Command, CommandId, Event, PassKind, Reply, St
 use crate::outcome::Outcome;
 use crate::row::{PageToken, Pin};
 use crate::spec::WindowSpec;
-use crate::window::{Checkpoint, Slot, Step, Window};
+use crate::window::{AskedRun, Checkpoint, Slot, Step, Window};
 
 /// Steps after which a run counts as stuck.
 const MAX_STEPS: u64 = 3_000_000;
@@ -44,6 +44,8 @@ struct RunningWindow {
     reserved: u64,
     /// Runs that this attempt gave an outcome.
     journaled: HashSet<String>,
+    /// What all attempts asked, as far as the journal has it.
+    asked: Vec<AskedRun>,
     /// Rows of the client that this attempt listed, started after the fence.
     new_seen: u64,
 }

@@ -1,12 +1,12 @@
 //! Asking executions to end, in place of terminating them: all that is open, and what starts meanwhile, until the grace is over or nothing
-//! is open any more.
+//! is open any more. A request that fails for good is made again while the grace lasts, less and less often.
 //!
 //! The grace begins when all that was open has been asked, so that each has all of it. A request does not outlive a run: what
 //! continues as new is listed as another run, and asked again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Asked, Listing, Target, TargetResult, Window};
+use super::{Asked, AskedRun, Listing, Slot, Target, TargetResult, Window};
 use crate::row::Row;
 use crate::spec::AskSpec;
 use crate::tries::Tries;
@@ -15,6 +15,9 @@ use crate::tries::Tries;
 const PAUSE_MS: u64 = 1_000;
 /// Listings in a row that show nothing open, after which it ends before the grace is over. Whether nothing is left, a confirmation tells.
 const EMPTY_LISTINGS: u32 = 2;
+/// Pause before a request that failed is made again, in milliseconds: it doubles each time, up to the longest.
+const FAILED_PAUSE_MS: u64 = 2_000;
+const LONGEST_FAILED_PAUSE_MS: u64 = 60_000;
 
 /// What a window knows that asks.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(super) struct Ask {
     left_before: u64,
     empty_listings: u32,
     over: bool,
+    /// Requests that failed, by when they are made again, each with why it failed.
+    failed: BTreeMap<(u64, Slot), (Target, String)>,
 }
 
 impl Ask {
@@ -47,7 +52,15 @@ impl Ask {
             left_before: 0,
             empty_listings: 0,
             over: false,
+            failed: BTreeMap::new(),
         }
+    }
+
+    fn note(&mut self, first_run_id: String, run_id: &str) -> bool {
+        if first_run_id != run_id {
+            self.later_runs.insert(run_id.to_owned());
+        }
+        self.chains.insert(first_run_id)
     }
 
     pub(super) fn until_ms(&self) -> Option<u64> {
@@ -87,6 +100,18 @@ impl Ask {
 }
 
 impl Window {
+    /// Takes over what earlier attempts asked: it is neither asked nor charged again. To be called first of all.
+    pub fn take_over(&mut self, asked: impl IntoIterator<Item = AskedRun>) {
+        let Some(ask) = &mut self.ask else { return };
+        for AskedRun { first_run_id, run_id } in asked {
+            if ask.note(first_run_id, &run_id) {
+                self.carried = self.carried.saturating_sub(1);
+                self.charged += 1;
+            }
+            self.recent.insert(run_id);
+        }
+    }
+
     /// A row came in, known or not.
     pub(super) fn note_shown(&mut self, row: &Row) {
         if let Some(ask) = &mut self.ask
@@ -103,12 +128,9 @@ impl Window {
         let Some(ask) = &mut self.ask else {
             return self.settle(target, TargetResult::Stopped);
         };
-        if target.first_run_id != target.row.run_id {
-            ask.later_runs.insert(target.row.run_id.clone());
-        }
         // Shown by this listing, and not known to have ended.
         ask.left += 1;
-        if !ask.chains.insert(target.first_run_id.clone()) {
+        if !ask.note(target.first_run_id.clone(), &target.row.run_id) {
             self.charged = self.charged.saturating_sub(1);
         }
         self.settle(target, TargetResult::Asked);
@@ -125,14 +147,39 @@ impl Window {
         known
     }
 
+    /// There are no more tries for a target: it has failed, unless it can be asked again later.
+    pub(super) fn give_up(&mut self, now_ms: u64, slot: Slot, mut target: Target, reason: String) {
+        match &mut self.ask {
+            Some(ask) if !ask.over && !self.stopping => {
+                let pause_ms = FAILED_PAUSE_MS.saturating_mul(1 << target.given_up.min(16));
+                target.given_up += 1;
+                let at_ms = now_ms.saturating_add(pause_ms.min(LONGEST_FAILED_PAUSE_MS));
+                ask.failed.insert((at_ms, slot), (target, reason));
+            }
+            _ => self.settle(target, TargetResult::Failed { reason }),
+        }
+    }
+
+    /// Requests that failed and would be made again, each with why it failed; none are left.
+    pub(super) fn failed_requests(&mut self) -> impl Iterator<Item = (Target, String)> + use<> {
+        let failed = self.ask.as_mut().map(|ask| std::mem::take(&mut ask.failed));
+        failed.unwrap_or_default().into_values()
+    }
+
     /// Begins to list anew, when it asks and that is not over; whether it did.
     pub(super) fn asks_again(&mut self, now_ms: u64) -> bool {
-        let Some(ask) = self.ask.as_mut().filter(|_| self.error.is_none() && !self.cap_reached) else {
+        let ask = self.ask.as_mut().filter(|_| self.error.is_none() && !self.cap_reached);
+        let Some((ask, not_before_ms)) = ask.and_then(|ask| ask.next_listing(now_ms).map(|at_ms| (ask, at_ms))) else {
+            for (target, reason) in self.failed_requests() {
+                self.settle(target, TargetResult::Failed { reason });
+            }
             return false;
         };
-        let Some(not_before_ms) = ask.next_listing(now_ms) else {
-            return false;
-        };
+        while let Some(entry) = ask.failed.first_entry().filter(|entry| entry.key().0 <= now_ms) {
+            let ((_, slot), (mut target, _)) = entry.remove_entry();
+            target.tries = Tries::default();
+            self.retries.insert((now_ms, slot), target);
+        }
         self.listing = Listing::Ready {
             token: None,
             not_before_ms,

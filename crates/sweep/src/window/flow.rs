@@ -31,6 +31,8 @@ pub(super) struct Target {
     pub(super) ambiguous: bool,
     /// Whether it is described because the cap is used up.
     pub(super) at_cap: bool,
+    /// How often there were no more tries for it.
+    pub(super) given_up: u32,
 }
 
 impl Target {
@@ -99,6 +101,7 @@ impl Window {
             charged: false,
             ambiguous: false,
             at_cap: false,
+            given_up: 0,
         };
         if !self.spec.scope.admits(&target.row) {
             return self.settle(target, TargetResult::OutOfScope);
@@ -259,10 +262,12 @@ impl Window {
         if !self.in_flight.is_empty() || matches!(self.listing, Listing::Asked { .. }) {
             return Step::Wait { until_ms: None };
         }
+        let failed = self.failed_requests();
         let rest: Vec<Target> = self
             .buffer
             .drain()
             .chain(std::mem::take(&mut self.retries).into_values())
+            .chain(failed.map(|(target, _)| target))
             .collect();
         for target in rest {
             self.settle(target, TargetResult::Skipped);
@@ -285,7 +290,7 @@ impl Window {
             self.retries.insert((now_ms.saturating_add(delay_ms), slot), target);
         } else {
             self.refund(&mut target);
-            self.settle(target, TargetResult::Failed { reason: error.reason });
+            self.give_up(now_ms, slot, target, error.reason);
         }
     }
 

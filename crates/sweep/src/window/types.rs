@@ -180,9 +180,10 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Asked {
-    /// Chains that were asked, by the last attempt.
+    /// Chains that were asked.
     pub chains: u64,
-    /// What was held against the cap: those, and chains that may have been asked without our knowing.
+    /// What was held against the cap: those, chains that may have been asked without our knowing, and of earlier attempts all that
+    /// they had reserved.
     pub charged: u64,
     /// Of those, the ones that the last listing still showed.
     pub left: u64,
@@ -219,6 +220,15 @@ pub struct WindowResult {
     pub seen: Box<Seen>,
     /// Where the concurrency limit ended.
     pub limiter: LimiterSnapshot,
+}
+
+/// A run that an earlier attempt of a window asked to end, out of its journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedRun {
+    /// First run id of its chain.
+    pub first_run_id: String,
+    /// Its own.
+    pub run_id: String,
 }
 
 /// What the next attempt of a window has to know of this one; small enough for a heartbeat.

@@ -9,18 +9,9 @@ use super::{
     progress::joined,
 };
 use quell_api::batch::v1 as pb;
-use quell_mesh::error::Error;
+use quell_mesh::{Described, error::Error};
 use std::time::Duration;
-use temporalio_common::{
-    Memo,
-    data_converters::{
-        ActivitySerializationContext, DecodablePayloads, PayloadConverter, SerializationContextData,
-        WorkflowSerializationContext,
-    },
-    protos::temporal::api::{
-        enums::v1::WorkflowExecutionStatus, workflowservice::v1::DescribeWorkflowExecutionResponse,
-    },
-};
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
 
 /// A time to the end beyond this is not told.
 const LONGEST_ETA: f64 = 30.0 * 86_400.0;
@@ -45,50 +36,22 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// From a description whose payloads are decoded.
-    pub(crate) fn of(
-        job_id: &str,
-        described: DescribeWorkflowExecutionResponse,
-        converter: &PayloadConverter,
-    ) -> Result<Self, Error> {
-        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        let info = described.workflow_execution_info.unwrap_or_default();
+    /// From a description.
+    pub(crate) fn of(job_id: &str, described: &Described) -> Result<Self, Error> {
+        let info = &described.info;
         let ended = !matches!(
             info.status(),
             WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
         );
-        let memo = Memo::from_raw(info.memo, converter.clone(), context);
-        let unreadable = |error| Error::internal(anyhow::Error::new(error).context("memo of a batch operation"));
-        let moment = |time: prost_types::Timestamp| Moment::new(time.seconds, time.nanos);
-        let context = || SerializationContextData::Activity(ActivitySerializationContext::new());
-        let mut beats = described
-            .pending_activities
-            .into_iter()
-            .filter_map(|activity| activity.heartbeat_details)
-            // Only what the newest activity told: there is one at a time.
-            .filter_map(|details| {
-                DecodablePayloads::new(details.payloads, converter.clone(), context())
-                    .deserialize::<Beat>()
-                    .ok()
-            });
         Ok(Self {
             job_id: job_id.to_owned(),
-            about: memo.get(MEMO_ABOUT).map_err(unreadable)?.unwrap_or_default(),
-            standing: memo.get(MEMO_STANDING).map_err(unreadable)?.unwrap_or_default(),
-            beat: beats.next_back().unwrap_or_default(),
+            about: described.memo(MEMO_ABOUT)?.unwrap_or_default(),
+            standing: described.memo(MEMO_STANDING)?.unwrap_or_default(),
+            // Only what the newest activity told: there is one at a time.
+            beat: described.beats().last().unwrap_or_default(),
             ended,
-            queued: info.start_time.map(|time| {
-                moment(prost_types::Timestamp {
-                    seconds: time.seconds,
-                    nanos: time.nanos,
-                })
-            }),
-            closed: info.close_time.map(|time| {
-                moment(prost_types::Timestamp {
-                    seconds: time.seconds,
-                    nanos: time.nanos,
-                })
-            }),
+            queued: info.start_time.map(|time| Moment::new(time.seconds, time.nanos)),
+            closed: info.close_time.map(|time| Moment::new(time.seconds, time.nanos)),
         })
     }
 

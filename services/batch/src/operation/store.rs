@@ -10,22 +10,12 @@ use quell_api::{
     batch_activities::BATCH_QUEUE,
     ids::{batch_operation_workflow, batch_queue_workflow},
 };
-use quell_mesh::{NamespaceClient, error::Error, no_retry};
+use quell_mesh::{Described, NamespaceClient, error::Error};
 use temporalio_client::{
-    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
-    WorkflowStartOptions,
-    errors::{WorkflowInteractionError, WorkflowStartError},
+    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
+    errors::WorkflowStartError,
 };
-use temporalio_common::{
-    Memo, MemoValues,
-    data_converters::{SerializationContextData, WorkflowSerializationContext},
-    payload_visitor::decode_payloads,
-    protos::temporal::api::{
-        common::v1::WorkflowExecution,
-        enums::v1::WorkflowExecutionStatus,
-        workflowservice::v1::{DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse},
-    },
-};
+use temporalio_common::{MemoValues, protos::temporal::api::enums::v1::WorkflowExecutionStatus};
 
 /// What an operation is called in `ResourceInfo`.
 pub(crate) const RESOURCE: &str = "batch operation";
@@ -61,41 +51,13 @@ impl TemporalRecords {
         Self { canceler }
     }
 
-    /// The description of a workflow, if there is one. By a bare stub: polls would only litter the trace.
-    /// A workflow as the server describes it, its payloads decoded.
-    async fn describe(&self, workflow_id: String) -> Result<Option<DescribeWorkflowExecutionResponse>, Error> {
-        let request = DescribeWorkflowExecutionRequest {
-            namespace: self.canceler.namespace().to_owned(),
-            execution: Some(WorkflowExecution {
-                workflow_id,
-                run_id: String::new(),
-            }),
-        };
-        let answer = self
-            .canceler
-            .raw()
-            .await?
-            .describe_workflow_execution(no_retry(request))
-            .await;
-        let mut described = match answer.map_err(Error::from) {
-            Ok(answer) => answer.into_inner(),
-            Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let client = self.canceler.client().await?;
-        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        decode_payloads(&mut described, client.options().data_converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
-        Ok(Some(described))
-    }
-}
-
-/// One that has ended between our look and our word is as good as told.
-fn heard(result: Result<(), WorkflowInteractionError>) -> Result<(), Error> {
-    match result {
-        Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+    /// A workflow, if there is one.
+    async fn describe(&self, workflow_id: String) -> Result<Option<Described>, Error> {
+        match self.canceler.describe(workflow_id).await {
+            Ok(described) => Ok(Some(described)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -138,19 +100,15 @@ impl Records for TemporalRecords {
         let Some(described) = self.describe(batch_operation_workflow(job_id)).await? else {
             return Ok(None);
         };
-        let client = self.canceler.client().await?;
-        Record::of(job_id, described, client.options().data_converter.payload_converter()).map(Some)
+        Record::of(job_id, &described).map(Some)
     }
 
     async fn stop(&self, job_id: &str, reason: &str) -> Result<(), Error> {
-        let client = self.canceler.client().await?;
-        let handle = client.get_workflow_handle::<BatchOperationWorkflow>(batch_operation_workflow(job_id));
-        let told = handle.signal(
-            BatchOperationWorkflow::stop,
-            reason.to_owned(),
-            WorkflowSignalOptions::default(),
-        );
-        heard(told.await)
+        let (workflow_id, reason) = (batch_operation_workflow(job_id), reason.to_owned());
+        let told = self
+            .canceler
+            .tell::<BatchOperationWorkflow, _>(workflow_id, BatchOperationWorkflow::stop, reason);
+        told.await.map(drop)
     }
 
     async fn survey(&self, job_id: &str) -> Result<Survey, Error> {
@@ -179,30 +137,21 @@ impl Records for TemporalRecords {
     }
 
     async fn leave(&self, namespace: &str, job_id: &str) -> Result<(), Error> {
-        let client = self.canceler.client().await?;
-        let handle = client.get_workflow_handle::<BatchQueueWorkflow>(batch_queue_workflow(namespace));
-        let told = handle.signal(
-            BatchQueueWorkflow::leave,
-            job_id.to_owned(),
-            WorkflowSignalOptions::default(),
-        );
-        heard(told.await)
+        let (workflow_id, job_id) = (batch_queue_workflow(namespace), job_id.to_owned());
+        let told = self
+            .canceler
+            .tell::<BatchQueueWorkflow, _>(workflow_id, BatchQueueWorkflow::leave, job_id);
+        told.await.map(drop)
     }
 
     async fn line(&self, namespace: &str) -> Result<Line, Error> {
         let Some(described) = self.describe(batch_queue_workflow(namespace)).await? else {
             return Ok(Line::default());
         };
-        let info = described.workflow_execution_info.unwrap_or_default();
         // The memo of one that was ended from outside gives no turns.
-        if info.status() != WorkflowExecutionStatus::Running {
+        if described.info.status() != WorkflowExecutionStatus::Running {
             return Ok(Line::default());
         }
-        let client = self.canceler.client().await?;
-        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        let converter = client.options().data_converter.payload_converter().clone();
-        let memo = Memo::from_raw(info.memo, converter, context);
-        let line = memo.get::<Line>(MEMO_LINE).map_err(Error::internal)?;
-        Ok(line.unwrap_or_default())
+        Ok(described.memo(MEMO_LINE)?.unwrap_or_default())
     }
 }

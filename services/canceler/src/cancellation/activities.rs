@@ -6,6 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use quell_mesh::{Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown, metrics::SWEEP_OPEN, signing::SigningKey};
 use quell_sweep::{PassKind, QuiesceStatus, StartRange};
+use serde::Serialize;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval};
@@ -112,7 +113,7 @@ impl CancelActivities {
                 schedules_unsure: found.unsure,
             })
         };
-        beating(&ctx, work).instrument(span.clone()).await
+        beating(&ctx, Beat::default, work).instrument(span.clone()).await
     }
 
     /// Gives the schedules back that were paused with the fence.
@@ -128,7 +129,7 @@ impl CancelActivities {
                 .await
                 .map_err(|status| activity_error("giving schedules back", &status))
         };
-        beating(&ctx, work).await
+        beating(&ctx, Beat::default, work).await
     }
 
     /// Plans a pass: how many there are. The whole pass is one window: listing is never the limit.
@@ -161,7 +162,7 @@ impl CancelActivities {
                 windows: Vec::new(),
             })
         };
-        beating(&ctx, work).instrument(span.clone()).await
+        beating(&ctx, Beat::default, work).instrument(span.clone()).await
     }
 
     /// Lists and stops: one window of a pass.
@@ -257,7 +258,7 @@ impl CancelActivities {
         ctx: ActivityContext,
         input: StopBatchInput,
     ) -> Result<StopBatchOutput, ActivityError> {
-        beating(&ctx, async {
+        beating(&ctx, Beat::default, async {
             Ok(batch::stop((&self.batch_address, &self.peers), &input).await?)
         })
         .await
@@ -286,13 +287,14 @@ impl CancelActivities {
                 .await
                 .map_err(|status| activity_error("concluding", &status))
         };
-        beating(&ctx, work).await
+        beating(&ctx, Beat::default, work).await
     }
 }
 
 /// Does a piece of work with heartbeats, so that a dead worker is noticed and a cancellation is heard.
-async fn beating<T>(
+pub(crate) async fn beating<T, B: Serialize + Send + Sync + 'static>(
     ctx: &ActivityContext,
+    beat: impl Fn() -> B,
     work: impl Future<Output = Result<T, ActivityError>>,
 ) -> Result<T, ActivityError> {
     let mut work = std::pin::pin!(work);
@@ -303,7 +305,7 @@ async fn beating<T>(
             biased;
             result = &mut work => return result,
             () = ctx.cancelled() => return Err(ActivityError::cancelled()),
-            _ = tick.tick() => ctx.record_heartbeat(Beat::default()).await?,
+            _ = tick.tick() => ctx.record_heartbeat(beat()).await?,
         }
     }
 }

@@ -1,20 +1,17 @@
 //! The fence: the sources are told to stop, then the server's clock is read.
 
-use std::time::Duration;
-
-use quell_api::work::v1::{QuiesceRequest, QuiesceState, source_service_client::SourceServiceClient};
-use quell_mesh::{Error, Outgoing, channel};
+use quell_api::work::v1::{QuiesceRequest, QuiesceState};
+use quell_mesh::{Error, Outgoing};
 use quell_sweep::{QuiesceStatus, Quiesced};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
-use super::{convert::duration, status::is_passing};
+use super::{
+    convert::duration,
+    source::{self, Unanswered},
+};
 
-/// How long a source may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Schedules that are named when they could not be paused.
 const SCHEDULE_PROBLEMS: usize = 5;
-/// Tries, when it cannot be reached.
-const ATTEMPTS: u32 = 3;
 
 /// What a source answered.
 pub(crate) struct Answer {
@@ -79,39 +76,25 @@ pub(crate) async fn quiesce(source: (&str, &Outgoing), workload_ids: &[String], 
 
 /// Tells it for one workload. It is asked to answer at once, not when the effect can be
 /// seen: every second of waiting is a second of growth.
-async fn quiesce_one((address, shown): (&str, &Outgoing), workload_id: &str, reason: &str, ttl_ms: u64) -> Answer {
-    let channel = match channel(address, shown) {
-        Ok(channel) => channel,
-        Err(error) => {
-            let detail = format!("the work service's address cannot be used: {error}");
-            return Answer {
-                status: QuiesceStatus::Unreachable,
-                word: "unreachable",
-                detail,
-            };
-        }
-    };
-    let mut client = SourceServiceClient::new(channel);
+async fn quiesce_one(peer: (&str, &Outgoing), workload_id: &str, reason: &str, ttl_ms: u64) -> Answer {
     let message = QuiesceRequest {
         workload_id: workload_id.to_owned(),
         ttl: Some(duration(ttl_ms)),
         wait: None,
         reason: reason.to_owned(),
     };
-    for attempt in 1.. {
-        let mut request = Request::new(message.clone());
-        request.set_timeout(TIMEOUT);
-        // The header tells the source; the timer holds for one that does not listen.
-        let answer = tokio::time::timeout(TIMEOUT, client.quiesce(request)).await;
-        match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))) {
-            Ok(answer) => return accepted(answer.into_inner().state()),
-            Err(status) if attempt < ATTEMPTS && is_passing(status.code()) => {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
-            Err(status) => return not_accepted(workload_id, &status),
-        }
+    let told = source::tell(peer, message, |mut source, request| async move {
+        source.quiesce(request).await
+    });
+    match told.await {
+        Ok(answer) => accepted(answer.state()),
+        Err(Unanswered::Call(status)) => not_accepted(workload_id, &status),
+        Err(Unanswered::Address(error)) => Answer {
+            status: QuiesceStatus::Unreachable,
+            word: "unreachable",
+            detail: format!("the work service's address cannot be used: {error}"),
+        },
     }
-    Answer::not_asked()
 }
 
 fn accepted(state: QuiesceState) -> Answer {

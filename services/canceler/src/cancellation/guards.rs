@@ -6,6 +6,7 @@ use quell_sweep::Mode;
 use tonic::Code;
 
 use super::{api::query_error, namespace::Namespace, query::one_of, spec::Spec, store};
+use crate::restoration;
 
 /// What the token of a preview is good for.
 pub(super) fn subject(filter: &Filter, mode: Mode) -> String {
@@ -106,4 +107,19 @@ async fn overlap(main: &Namespace, first: &Spec, spec: &Spec, filter: &Filter) -
         Err(status) if status.code() == Code::InvalidArgument => Ok(false),
         Err(status) => Err(status.into()),
     }
+}
+
+/// Refuses a target of which another cancellation is being undone: what is restored would be stopped, and counted, at once.
+pub(super) async fn not_restored(main: &Namespace, canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
+    let filter = spec.filter();
+    for id in restoration::store::running(canceler).await? {
+        let Some(undone) = store::find(canceler, &id).await? else {
+            continue;
+        };
+        if overlap(main, &undone.about.spec, spec, &filter).await? {
+            let text = format!("cancellation {id}, of this target or a part of it, is being restored");
+            return Err(Error::precondition(Reason::RestorationRunning, "spec.target", text));
+        }
+    }
+    Ok(())
 }

@@ -9,10 +9,18 @@ use std::{
     time::Duration,
 };
 
+use futures::{Stream, stream::unfold};
+use quell_mesh::{Error, Reason, Shutdown};
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
+use tonic::Status;
+
+/// How often what somebody watches is read.
+pub(crate) const PERIOD: Duration = Duration::from_millis(500);
+/// How long Temporal may be away before watchers are told.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a read came to.
 pub(crate) enum Read<T> {
@@ -31,6 +39,35 @@ pub(crate) trait Reader: Send + 'static {
 
     /// Reads it once.
     fn read(&mut self) -> impl Future<Output = Read<Self::Item>> + Send;
+}
+
+/// What watchers are told of: a look at it, or why there will be none.
+pub(crate) type Seen<T> = Result<T, Status>;
+
+/// Bears failures that pass, for a while.
+pub(crate) struct Patience {
+    good_at: Instant,
+}
+
+impl Patience {
+    /// As after a good look.
+    pub(crate) fn new() -> Self {
+        Self {
+            good_at: Instant::now(),
+        }
+    }
+
+    /// What was looked at, or what becomes of a look that failed.
+    pub(crate) fn with<V, T>(&mut self, look: Result<V, Error>) -> Result<V, Read<Seen<T>>> {
+        match look {
+            Ok(view) => {
+                self.good_at = Instant::now();
+                Ok(view)
+            }
+            Err(error) if error.is_retryable() && self.good_at.elapsed() < PATIENCE => Err(Read::Nothing),
+            Err(error) => Err(Read::Last(Err(error.into()))),
+        }
+    }
 }
 
 type Readers<T> = Arc<Mutex<HashMap<String, Arc<watch::Sender<Option<T>>>>>>;
@@ -117,12 +154,46 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 }
 
+/// What a follower is shown, to the end of the thing or of this process. `message` makes of each look what is sent, and tells whether
+/// it is the last.
+pub(crate) fn looks<T: Clone + Send + Sync + 'static, M>(
+    mut seen: watch::Receiver<Option<Seen<T>>>,
+    shutdown: &Shutdown,
+    message: fn(T) -> (M, bool),
+) -> impl Stream<Item = Result<M, Status>> + use<T, M> {
+    // One that joins others is shown their last look at once.
+    seen.mark_changed();
+    unfold(Some((seen, shutdown.token())), move |state| async move {
+        let (mut seen, told) = state?;
+        loop {
+            tokio::select! {
+                changed = seen.changed() => {
+                    if changed.is_err() {
+                        return None;
+                    }
+                }
+                () = told.cancelled() => {
+                    let status = Error::unavailable(Reason::ShuttingDown, "this replica shuts down; watch again").into();
+                    return Some((Err(status), None));
+                }
+            }
+            let looked = seen.borrow_and_update().clone();
+            return match looked {
+                None => continue,
+                Some(Err(status)) => Some((Err(status), None)),
+                Some(Ok(look)) => {
+                    let (message, ended) = message(look);
+                    Some((Ok(message), (!ended).then_some((seen, told))))
+                }
+            };
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
-
-    const PERIOD: Duration = Duration::from_millis(500);
 
     /// Counts its reads; the last one is number `last`.
     struct Counting {
@@ -153,7 +224,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_thousand_followers_cost_one_read_a_period_and_all_see_the_last() {
         let (hub, reads) = (Hub::new(PERIOD), Arc::new(AtomicU32::new(0)));
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let followers: Vec<_> = (0..1_000).map(|_| hub.follow("c", || counting(&reads, 21))).collect();
         let mut seen = Vec::new();
         for mut follower in followers {

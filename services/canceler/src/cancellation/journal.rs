@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::receipt::JournalChunk;
 pub(crate) use name::ChunkName;
-pub(crate) use read::{Chunk, chunks, read};
+pub(crate) use read::{Chunk, chunks, outcomes, promised, read};
 
 /// Lines of a chunk at most.
 const CHUNK_LINES: u64 = 20_000;

@@ -10,7 +10,7 @@
 //! | [`limits`] | what can be changed while it runs |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
 //! | [`activities`] | the activities' names and spans |
-//! | [`fence`], [`canary`], [`sweeper`], [`confirmer`], [`conclude`], [`batch`] | what they do |
+//! | [`fence`], [`source`], [`canary`], [`sweeper`], [`rate`], [`confirmer`], [`conclude`], [`batch`] | what they do |
 //! | [`namespace`], [`listing`], [`ancestry`], [`query`], [`status`], [`budget`] | calls of the main namespace |
 //! | [`journal`], [`receipt`] | what remains |
 //! | [`failures`] | every failed stop, out of the journal |
@@ -39,8 +39,10 @@ pub(crate) mod namespace;
 pub(crate) mod page_token;
 mod preview;
 mod query;
+mod rate;
 pub(crate) mod receipt;
 mod schedules;
+pub(crate) mod source;
 pub(crate) mod spec;
 pub(crate) mod status;
 pub(crate) mod store;

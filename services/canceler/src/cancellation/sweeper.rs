@@ -2,19 +2,21 @@
 //!
 //! All calls are in flight inside one task; how many, the machine's limiter decides. The SDK's own retries are off, so that
 //! it sees each answer. Nothing needs to be remembered for a crash: the next attempt lists anew, and what was stopped is
-//! simply not listed any more. Only the number of stops is reserved ahead, durably, so that no crash carries a window beyond
+//! simply not listed any more; what was only asked to end is, and the journal tells which. Only the number of stops is reserved ahead, durably, so that no crash carries a window beyond
 //! its cap. A reservation is a heartbeat whose reply is waited for; an older heartbeat of the SDK's own loop that overtakes
 //! it is corrected by the next, half a second later.
 
 use std::{
-    collections::VecDeque,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use quell_mesh::{NamespaceClient, PayloadStore, Shutdown};
-use quell_sweep::{Checkpoint, DescribeReply, PassKind, Slot, StartRange, Step, StopReply, TargetResult, Window};
+use quell_sweep::{
+    AskedRun, Checkpoint, DescribeReply, PassKind, Slot, StartRange, Step, StopReply, TargetOutcome, TargetResult,
+    Window,
+};
 use temporalio_common::{
     data_converters::{ActivitySerializationContext, SerializationContextData},
     error::ApplicationFailure,
@@ -28,22 +30,22 @@ use tokio::{
 use tonic::Status;
 
 use super::{
+    activities::beating,
     convert::Clock,
-    journal::{ChunkName, Journal},
+    journal::{self, ChunkName, Journal},
     limits::Limits,
     listing::Listing,
     messages::{Beat, WindowInput, WindowOutput},
     meter::{self, WindowMeter},
     namespace::{Namespace, Page},
     query,
+    rate::Rate,
     receipt::JournalChunk,
     status::call_error,
 };
 
 /// How often progress is told. The worker's heartbeat throttle is the same.
 const BEAT: Duration = Duration::from_millis(500);
-/// Over how long the rate is averaged.
-const RATE_SPAN: Duration = Duration::from_secs(3);
 
 /// What a window works with.
 pub(crate) struct Sweeper<'a> {
@@ -91,6 +93,9 @@ impl Sweeper<'_> {
         };
         let mut journal = Journal::new(self.payloads.clone(), input.task.cancellation_id.clone(), first_chunk);
         let mut window = Window::resume(input.spec.clone(), before.checkpoint);
+        if input.spec.ask.is_some() {
+            window.take_over(self.asked(input, &before).await?);
+        }
         let mut limits = self.limits.clone();
         let mut known = limits.borrow_and_update().unwrap_or(input.limits);
         window.set_limits(known.window());
@@ -228,7 +233,7 @@ impl Sweeper<'_> {
             counts.skipped = skipped_before;
             let checkpoint = Checkpoint {
                 counts,
-                reserved: result.charged,
+                reserved: result.asked.map_or(result.charged, |asked| asked.charged),
                 grace_until_ms,
             };
             self.ctx
@@ -271,6 +276,21 @@ impl Sweeper<'_> {
         }
         let query = query::window(&task.filter, input.kind, input.range);
         Listing::of_matches(self.main.clone(), query)
+    }
+
+    /// Whom earlier attempts asked to end, as far as they had written it; what they had not is charged all the same.
+    async fn asked(&self, input: &WindowInput, before: &Beat) -> Result<Vec<AskedRun>, ActivityError> {
+        let read = async {
+            let mut asked = Vec::new();
+            for chunk in journal::promised(&input.task.cancellation_id, before.journal.clone())? {
+                match journal::outcomes(&self.payloads, &chunk).await {
+                    Ok(outcomes) => asked.extend(outcomes.into_iter().filter_map(asked_run)),
+                    Err(error) => tracing::warn!(key = chunk.key, error = %error, "who was asked cannot be read"),
+                }
+            }
+            Ok(asked)
+        };
+        beating(self.ctx, || before.clone(), read).await
     }
 
     /// Writes what is left of the journal, with heartbeats: a slow store must not look like a dead worker.
@@ -325,6 +345,14 @@ fn give(window: &mut Window, clock: Clock, answer: Answer) {
     }
 }
 
+/// A run that was asked to end.
+fn asked_run(outcome: TargetOutcome) -> Option<AskedRun> {
+    (outcome.result == TargetResult::Asked).then_some(AskedRun {
+        first_run_id: outcome.first_run_id,
+        run_id: outcome.run_id,
+    })
+}
+
 /// Outcomes that earlier attempts counted in their last heartbeat and had not written to the journal.
 fn unwritten(before: &Beat) -> u64 {
     let counted = before.checkpoint.counts.settled();
@@ -352,50 +380,5 @@ pub(crate) async fn sleep(wait: Option<Duration>) {
     match wait {
         Some(wait) => tokio::time::sleep(wait).await,
         None => std::future::pending().await,
-    }
-}
-
-/// How many a second, over the last seconds.
-#[derive(Debug, Default)]
-struct Rate(VecDeque<(Instant, u64)>);
-
-impl Rate {
-    fn note(&mut self, gone: u64) {
-        let now = Instant::now();
-        self.0.push_back((now, gone));
-        while self.0.len() > 2
-            && self
-                .0
-                .front()
-                .is_some_and(|(at, _)| now.duration_since(*at) > RATE_SPAN)
-        {
-            self.0.pop_front();
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    fn per_second(&self) -> f64 {
-        match (self.0.front(), self.0.back()) {
-            (Some((from, before)), Some((to, after))) if to > from => {
-                after.saturating_sub(*before) as f64 / to.duration_since(*from).as_secs_f64()
-            }
-            _ => 0.0,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_needs_two_points() {
-        let mut rate = Rate::default();
-        assert!(rate.per_second().abs() < f64::EPSILON);
-        rate.note(0);
-        assert!(rate.per_second().abs() < f64::EPSILON);
-        std::thread::sleep(Duration::from_millis(20));
-        rate.note(10);
-        assert!(rate.per_second() > 0.0 && rate.per_second() <= 500.0);
     }
 }

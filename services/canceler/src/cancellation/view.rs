@@ -5,23 +5,9 @@
 //! can still be watched.
 
 use quell_api::{canceler::v1 as pb, ids::cancellation_workflow};
-use quell_mesh::{Error, NamespaceClient, error::from_temporal, no_retry};
+use quell_mesh::{Described, Error, NamespaceClient};
 use quell_sweep::{Counts, Phase, Verdict};
-use temporalio_client::Client;
-use temporalio_common::{
-    Memo,
-    data_converters::{
-        ActivitySerializationContext, DecodablePayloads, PayloadConverter, SerializationContextData,
-        WorkflowSerializationContext,
-    },
-    payload_visitor::decode_payloads,
-    protos::temporal::api::{
-        common::v1::{Memo as ProtoMemo, WorkflowExecution},
-        enums::v1::WorkflowExecutionStatus,
-        workflow::v1::{PendingActivityInfo, WorkflowExecutionInfo},
-        workflowservice::v1::{DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse},
-    },
-};
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
 
 use super::{
     convert::{count, duration, parts_ms, phase, timestamp, verdict},
@@ -63,38 +49,19 @@ impl View {
     /// # Errors
     /// [`Error::NotFound`] when there is no cancellation of that id, or whatever keeps Temporal from answering.
     pub(crate) async fn read(canceler: &NamespaceClient, id: &str) -> Result<Self, Error> {
-        let client = canceler.client().await?;
-        let request = DescribeWorkflowExecutionRequest {
-            namespace: canceler.namespace().to_owned(),
-            execution: Some(WorkflowExecution {
-                workflow_id: cancellation_workflow(id),
-                run_id: String::new(),
-            }),
-        };
-        let mut stub = client.connection().workflow_service();
-        let described = stub
-            .describe_workflow_execution(no_retry(request))
-            .await
-            .map_err(|status| from_temporal(status).named("cancellation", id))?
-            .into_inner();
-        Self::of(id, described, &client).await
-    }
-
-    async fn of(id: &str, mut described: DescribeWorkflowExecutionResponse, client: &Client) -> Result<Self, Error> {
-        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        let converter = &client.options().data_converter;
-        decode_payloads(&mut described, converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
-        let info = described.workflow_execution_info.unwrap_or_default();
-        let mut view = Self::of_info(id, info, converter.payload_converter())?;
-        view.add_pending(described.pending_activities, converter.payload_converter());
+        let described = canceler.describe(cancellation_workflow(id)).await;
+        let described = described.map_err(|error| error.named("cancellation", id))?;
+        let mut view = Self::of(id, &described)?;
+        // Heartbeats of the batch service's activities are of another kind: they say nothing here.
+        described.beats().for_each(|beat| view.add_beat(&beat));
         Ok(view)
     }
 
     /// What a listing row or a description says by itself.
-    pub(crate) fn of_info(id: &str, info: WorkflowExecutionInfo, converter: &PayloadConverter) -> Result<Self, Error> {
-        let (about, standing) = read_memo(info.memo, converter)?;
+    pub(crate) fn of(id: &str, described: &Described) -> Result<Self, Error> {
+        let info = &described.info;
+        let about = described.memo::<About>(MEMO_ABOUT)?.unwrap_or_default();
+        let standing = described.memo::<Standing>(MEMO_STANDING)?.unwrap_or_default();
         let ended = !matches!(
             WorkflowExecutionStatus::try_from(info.status),
             Ok(WorkflowExecutionStatus::Running
@@ -134,24 +101,13 @@ impl View {
         Ok(view)
     }
 
-    fn add_pending(&mut self, pending: Vec<PendingActivityInfo>, converter: &PayloadConverter) {
-        for activity in pending {
-            let Some(details) = activity.heartbeat_details else {
-                continue;
-            };
-            let context = SerializationContextData::Activity(ActivitySerializationContext::new());
-            let details = DecodablePayloads::new(details.payloads, converter.clone(), context);
-            // Heartbeats of the batch service's activities are of another kind: they say nothing here.
-            let Ok(beat) = details.deserialize::<Beat>() else {
-                continue;
-            };
-            self.at_work.add(&beat.counts);
-            self.limit = self.limit.saturating_add(beat.limit);
-            self.base_us = self.base_us.max(beat.base_us);
-            self.latency_us = self.latency_us.max(beat.latency_us);
-            self.rate += beat.rate;
-            self.open = beat.open.or(self.open);
-        }
+    fn add_beat(&mut self, beat: &Beat) {
+        self.at_work.add(&beat.counts);
+        self.limit = self.limit.saturating_add(beat.limit);
+        self.base_us = self.base_us.max(beat.base_us);
+        self.latency_us = self.latency_us.max(beat.latency_us);
+        self.rate += beat.rate;
+        self.open = beat.open.or(self.open);
     }
 
     /// Executions stopped, closed and failed so far.
@@ -227,18 +183,6 @@ fn eta(open: Option<u64>, rate: f64) -> Option<prost_types::Duration> {
     (seconds.is_finite() && seconds < DAY_S).then(|| duration((seconds * 1_000.0) as u64))
 }
 
-fn read_memo(memo: Option<ProtoMemo>, converter: &PayloadConverter) -> Result<(About, Standing), Error> {
-    let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-    let memo = Memo::from_raw(memo, converter.clone(), context);
-    let unreadable = |error| Error::internal(anyhow::Error::new(error).context("memo of a cancellation"));
-    let about = memo.get::<About>(MEMO_ABOUT).map_err(unreadable)?.unwrap_or_default();
-    let standing = memo
-        .get::<Standing>(MEMO_STANDING)
-        .map_err(unreadable)?
-        .unwrap_or_default();
-    Ok((about, standing))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,11 +225,9 @@ mod tests {
 
     #[test]
     fn a_workflow_that_was_ended_from_outside_counts_as_aborted() {
-        let info = WorkflowExecutionInfo {
-            status: WorkflowExecutionStatus::Terminated.into(),
-            ..Default::default()
-        };
-        let view = View::of_info("c", info, &PayloadConverter::default()).unwrap();
+        let mut described = Described::default();
+        described.info.set_status(WorkflowExecutionStatus::Terminated);
+        let view = View::of("c", &described).unwrap();
         let shown = view.to_proto(true);
         assert_eq!(
             (shown.verdict(), shown.phase()),

@@ -8,26 +8,21 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, stream::unfold};
+use futures::Stream;
 use quell_api::canceler::v1 as pb;
-use quell_mesh::{Error, NamespaceClient, Reason, Shutdown};
+use quell_mesh::{Error, NamespaceClient, Shutdown};
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::{
     budget::Budget,
-    hub::{Hub, Read, Reader},
+    hub::{Hub, PERIOD, Patience, Read, Reader, Seen, looks},
     namespace::Namespace,
     view::View,
 };
 
-const PERIOD: Duration = Duration::from_millis(500);
 /// Least time between two counts of what is open: they share the visibility budget with the sweep.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-/// How long Temporal may be away before watchers are told.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-type Seen = Result<pb::Cancellation, Status>;
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,7 +59,7 @@ pub(crate) struct Watchers {
     canceler: NamespaceClient,
     budget: Budget,
     shutdown: Shutdown,
-    hub: Hub<Seen>,
+    hub: Hub<Seen<pb::Cancellation>>,
     /// What was open, and when that was counted, by cancellation.
     counts: Arc<Mutex<HashMap<String, (Instant, u64)>>>,
 }
@@ -92,42 +87,19 @@ impl Watchers {
 
     /// Looks until the cancellation has ended; the last look has its verdict.
     pub(crate) fn watch(&self, id: &str) -> impl Stream<Item = Result<pb::WatchCancellationResponse, Status>> + use<> {
-        let mut seen = self.hub.follow(id, || WatchReader {
+        let seen = self.hub.follow(id, || WatchReader {
             watchers: self.clone(),
             id: id.to_owned(),
             last: None,
-            good_at: Instant::now(),
+            patience: Patience::new(),
             fall: Fall::default(),
         });
-        seen.mark_changed();
-        let told = self.shutdown.token();
-        unfold(Some((seen, told)), |state| async move {
-            let (mut seen, told) = state?;
-            loop {
-                tokio::select! {
-                    changed = seen.changed() => {
-                        if changed.is_err() {
-                            return None;
-                        }
-                    }
-                    () = told.cancelled() => {
-                        let status = Error::unavailable(Reason::ShuttingDown, "this replica shuts down; watch again").into();
-                        return Some((Err(status), None));
-                    }
-                }
-                let looked = seen.borrow_and_update().clone();
-                return match looked {
-                    None => continue,
-                    Some(Err(status)) => Some((Err(status), None)),
-                    Some(Ok(cancellation)) => {
-                        let ended = cancellation.verdict() != pb::Verdict::Unspecified;
-                        let message = pb::WatchCancellationResponse {
-                            cancellation: Some(cancellation),
-                        };
-                        Some((Ok(message), (!ended).then_some((seen, told))))
-                    }
-                };
-            }
+        looks(seen, &self.shutdown, |cancellation: pb::Cancellation| {
+            let ended = cancellation.verdict() != pb::Verdict::Unspecified;
+            let message = pb::WatchCancellationResponse {
+                cancellation: Some(cancellation),
+            };
+            (message, ended)
         })
     }
 
@@ -152,20 +124,19 @@ struct WatchReader {
     watchers: Watchers,
     id: String,
     last: Option<View>,
-    good_at: Instant,
+    patience: Patience,
     fall: Fall,
 }
 
 impl Reader for WatchReader {
-    type Item = Seen;
+    type Item = Seen<pb::Cancellation>;
 
-    async fn read(&mut self) -> Read<Seen> {
-        let mut view = match View::read(&self.watchers.canceler, &self.id).await {
+    async fn read(&mut self) -> Read<Self::Item> {
+        let look = View::read(&self.watchers.canceler, &self.id).await;
+        let mut view = match self.patience.with(look) {
             Ok(view) => view,
-            Err(error) if error.is_retryable() && self.good_at.elapsed() < PATIENCE => return Read::Nothing,
-            Err(error) => return Read::Last(Err(Status::from(error))),
+            Err(read) => return read,
         };
-        self.good_at = Instant::now();
         if let Some(last) = &self.last {
             view.not_before(last);
         }

@@ -2,19 +2,15 @@
 
 #![allow(missing_docs, reason = "the macro generates undocumented items")]
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use quell_mesh::{Error, Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{Instrument as _, field::Empty, info_span};
 
 use super::{
@@ -23,7 +19,9 @@ use super::{
     seeds::Ground,
     survey::{Failed, Surveyor},
 };
-use crate::cancellation::{Budget, activities::BEAT, guards, namespace::Namespace, status::activity_error};
+use crate::cancellation::{
+    Budget, activities::beating, guards, namespace::Namespace, status::activity_error, view::View,
+};
 
 /// The activities, and what they stand on.
 pub struct RestoreActivities {
@@ -153,9 +151,9 @@ impl RestoreActivities {
     /// Fails for good when the target is being stopped again: what is restored now, and a source that is told to go on, would be its
     /// next runaway.
     async fn alone(&self, main: &Namespace, cancellation_id: &str) -> Result<(), ActivityError> {
-        let ground = Ground::of(&self.canceler, &self.payloads, cancellation_id).await;
-        let ground = ground.map_err(|error| failed(error.into()))?;
-        let alone = guards::alone(main, &self.canceler, &ground.spec).await;
+        let cancellation = View::read(&self.canceler, cancellation_id).await;
+        let cancellation = cancellation.map_err(|error| failed(error.into()))?;
+        let alone = guards::alone(main, &self.canceler, &cancellation.about.spec).await;
         alone.map_err(|error| failed(error.into()))
     }
 }
@@ -170,25 +168,6 @@ fn failed(failed: Failed) -> ActivityError {
         Failed::Ours(error) => {
             let text = anyhow::anyhow!("{}", error.public_message());
             ActivityError::application(ApplicationFailure::non_retryable(text))
-        }
-    }
-}
-
-/// Does a piece of work with heartbeats, so that a dead worker is noticed and a cancellation is heard.
-async fn beating<T>(
-    ctx: &ActivityContext,
-    beat: impl Fn() -> Beat,
-    work: impl Future<Output = Result<T, ActivityError>>,
-) -> Result<T, ActivityError> {
-    let mut work = std::pin::pin!(work);
-    let mut tick = interval(BEAT);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            result = &mut work => return result,
-            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
-            _ = tick.tick() => ctx.record_heartbeat(beat()).await?,
         }
     }
 }

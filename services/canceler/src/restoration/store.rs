@@ -1,22 +1,11 @@
 //! Restorations as workflows of the canceler namespace: started, joined, and seen by one Describe.
 
-use quell_api::{canceler::v1 as pb, ids::restoration_workflow};
-use quell_mesh::{Error, NamespaceClient, error::from_temporal, no_retry};
+use quell_api::{canceler::v1 as pb, ids::restoration_workflow, target::OPEN};
+use quell_mesh::{Error, NamespaceClient};
 use temporalio_client::{
-    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
-    errors::{WorkflowGetResultError, WorkflowStartError},
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions, errors::WorkflowStartError,
 };
-use temporalio_common::{
-    Memo,
-    data_converters::{
-        ActivitySerializationContext, DecodablePayloads, SerializationContextData, WorkflowSerializationContext,
-    },
-    payload_visitor::decode_payloads,
-    protos::temporal::api::{
-        common::v1::WorkflowExecution, enums::v1::WorkflowExecutionStatus,
-        workflowservice::v1::DescribeWorkflowExecutionRequest,
-    },
-};
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
 
 use super::{
     convert,
@@ -44,6 +33,33 @@ pub(super) async fn start(canceler: &NamespaceClient, asked: Asked) -> Result<bo
     }
 }
 
+/// Asks the last one of a cancellation to end. One that has ended is left as it is.
+pub(super) async fn stop(canceler: &NamespaceClient, id: &str, reason: String) -> Result<(), Error> {
+    if View::read(canceler, id).await?.ended {
+        return Ok(());
+    }
+    // It may end between the two calls.
+    let told = canceler.tell::<RestoreWorkflow, _>(restoration_workflow(id), RestoreWorkflow::stop, reason);
+    told.await.map(drop)
+}
+
+/// The ids of cancellations that are being undone; at most a page of them.
+pub(crate) async fn running(canceler: &NamespaceClient) -> Result<Vec<String>, Error> {
+    let prefix = restoration_workflow("");
+    let query = format!("WorkflowType = \"RestoreWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND {OPEN}");
+    let (rows, _) = canceler.list(query, 1_000, Vec::new()).await?;
+    let mut running = Vec::new();
+    for row in rows {
+        let id = row.workflow_id();
+        let id = id.strip_prefix(&prefix).unwrap_or(id);
+        // The index may not know yet that it has ended.
+        if !View::read(canceler, id).await?.ended {
+            running.push(id.to_owned());
+        }
+    }
+    Ok(running)
+}
+
 /// A restoration, as last seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
@@ -61,57 +77,31 @@ impl View {
     /// # Errors
     /// [`Error::NotFound`] when there is none, or whatever keeps Temporal from answering.
     pub(super) async fn read(canceler: &NamespaceClient, id: &str) -> Result<Self, Error> {
-        let client = canceler.client().await?;
-        let request = DescribeWorkflowExecutionRequest {
-            namespace: canceler.namespace().to_owned(),
-            execution: Some(WorkflowExecution {
-                workflow_id: restoration_workflow(id),
-                run_id: String::new(),
-            }),
-        };
-        let mut stub = client.connection().workflow_service();
-        let described = stub.describe_workflow_execution(no_retry(request)).await;
-        let mut described = described
-            .map_err(|status| from_temporal(status).named(KIND, id))?
-            .into_inner();
-        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        let converter = &client.options().data_converter;
-        decode_payloads(&mut described, converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
-        let info = described.workflow_execution_info.unwrap_or_default();
+        let described = canceler.describe(restoration_workflow(id)).await;
+        let described = described.map_err(|error| error.named(KIND, id))?;
+        let info = &described.info;
         let ended = !matches!(
             info.status(),
             WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
         );
         let start_ms = info.start_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
         let close_ms = info.close_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
-        let memo = Memo::from_raw(info.memo, converter.payload_converter().clone(), context);
-        let standing = memo
-            .get::<Standing>(MEMO_STANDING)
-            .map_err(|error| Error::internal(anyhow::Error::new(error).context("memo of a restoration")))?;
         let mut view = Self {
             id: id.to_owned(),
             ended,
-            standing: standing.unwrap_or_default(),
+            standing: described.memo(MEMO_STANDING)?.unwrap_or_default(),
             ..Self::default()
         };
         if view.standing.start_ms == 0 {
             view.standing.start_ms = start_ms;
         }
-        for activity in described.pending_activities {
-            let Some(details) = activity.heartbeat_details else {
-                continue;
-            };
-            let context = SerializationContextData::Activity(ActivitySerializationContext::new());
-            let details = DecodablePayloads::new(details.payloads, converter.payload_converter().clone(), context);
-            if let Ok(beat) = details.deserialize::<Beat>() {
-                view.surveyed_now += beat.surveyed;
-                view.done_now += beat.done;
-            }
+        for beat in described.beats::<Beat>() {
+            view.surveyed_now += beat.surveyed;
+            view.done_now += beat.done;
         }
         if ended {
-            view.report = report(canceler, id).await?;
+            let report = canceler.result::<RestoreWorkflow>(restoration_workflow(id)).await;
+            view.report = report.map_err(|error| error.named(KIND, id))?;
             view.standing.phase = Phase::Done;
             // Somebody ended the workflow itself: it could not write a verdict any more.
             view.standing.verdict = view.standing.verdict.or(Some(Verdict::Aborted));
@@ -162,26 +152,5 @@ impl View {
             done: count(self.done()),
             report: self.report.as_ref().map(convert::report),
         }
-    }
-}
-
-/// The report of one that has ended; `None` when it was ended from outside.
-async fn report(canceler: &NamespaceClient, id: &str) -> Result<Option<Report>, Error> {
-    let handle = canceler
-        .client()
-        .await?
-        .get_workflow_handle::<RestoreWorkflow>(restoration_workflow(id));
-    match handle.get_result(WorkflowGetResultOptions::default()).await {
-        Ok(report) => Ok(Some(report)),
-        Err(
-            error @ (WorkflowGetResultError::Failed(_)
-            | WorkflowGetResultError::Cancelled { .. }
-            | WorkflowGetResultError::Terminated { .. }
-            | WorkflowGetResultError::TimedOut),
-        ) => {
-            tracing::warn!(cancellation_id = id, error = %error, "a restoration ended without a report");
-            Ok(None)
-        }
-        Err(error) => Err(Error::from(error).named(KIND, id)),
     }
 }

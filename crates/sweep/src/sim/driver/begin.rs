@@ -102,6 +102,7 @@ impl Run<'_> {
                 heartbeat: Checkpoint::default(),
                 reserved: 0,
                 journaled: HashSet::new(),
+                asked: Vec::new(),
                 new_seen: 0,
             })),
             Command::Confirm { spec, .. } => Task::Confirm(Box::new(Confirm::new(spec.clone()))),

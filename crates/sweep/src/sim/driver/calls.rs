@@ -5,7 +5,7 @@ use crate::confirm::Confirm;
 use crate::message::{Command, CommandId, PassKind, StartRange};
 use crate::row::{CallError, CallErrorKind, DescribeReply, Row};
 use crate::sim::{Mutation, server::Page};
-use crate::window::{Checkpoint, Window};
+use crate::window::{AskedRun, Checkpoint, TargetResult, Window};
 
 impl Run<'_> {
     /// Takes a window's outcomes to the journal.
@@ -13,6 +13,12 @@ impl Run<'_> {
         if let Some(Task::Window(running)) = self.tasks.get_mut(&id) {
             for outcome in running.window.take_outcomes() {
                 self.journaled += 1;
+                if outcome.result == TargetResult::Asked {
+                    running.asked.push(AskedRun {
+                        first_run_id: outcome.first_run_id,
+                        run_id: outcome.run_id.clone(),
+                    });
+                }
                 self.journaled_twice += u64::from(!running.journaled.insert(outcome.run_id));
             }
         }
@@ -21,7 +27,15 @@ impl Run<'_> {
     /// The process is gone: of its calls some are still carried out, then a new attempt begins from the last heartbeat.
     pub(super) fn crash(&mut self, id: CommandId) {
         self.crashes += 1;
+        let written = self.asked(id);
         self.journal(id);
+        // The last of what was asked may not have been written yet.
+        let lost = self.asked(id).saturating_sub(written);
+        let lost = self
+            .server
+            .chance()
+            .below(u64::try_from(lost).unwrap_or(u64::MAX).saturating_add(1));
+        let written = self.asked(id).saturating_sub(usize::try_from(lost).unwrap_or(0));
         let by_run = self.is(Mutation::PinByRunId);
         let terminates = self.is(Mutation::AskTerminates);
         let is_durable = !self.is(Mutation::ReservationNotDurable);
@@ -50,6 +64,8 @@ impl Run<'_> {
                 };
                 let checkpoint = Checkpoint { reserved, ..*heartbeat };
                 running.window = Window::resume(spec.clone(), checkpoint);
+                running.asked.truncate(written);
+                running.window.take_over(running.asked.iter().cloned());
                 running.journaled.clear();
                 running.new_seen = 0;
             }
@@ -59,6 +75,14 @@ impl Run<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// How many requests to end the journal has of a window.
+    fn asked(&self, id: CommandId) -> usize {
+        match self.tasks.get(&id) {
+            Some(Task::Window(running)) => running.asked.len(),
+            _ => 0,
         }
     }
 

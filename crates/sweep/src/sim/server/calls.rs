@@ -143,14 +143,18 @@ impl Server {
         let Chain {
             runs, open, forbidden, ..
         } = self.chains[chain];
+        if forbidden {
+            return StopReply::Error(error(CallErrorKind::Permanent, "permission denied"));
+        }
+        // A request to end is taken wherever nothing runs any more, whichever chain that was.
+        if asks && !open {
+            return StopReply::Stopped;
+        }
         let aimed = run_of(&pin.first_run_id).filter(|(of, _)| *of == chain);
         match aimed {
             Some((_, run)) if by_run && run != runs => return StopReply::AlreadyCompleted,
             Some((_, run)) if by_run || run == 0 => {}
             _ => return StopReply::NotFound,
-        }
-        if forbidden {
-            return StopReply::Error(error(CallErrorKind::Permanent, "permission denied"));
         }
         if !open {
             return StopReply::AlreadyCompleted;

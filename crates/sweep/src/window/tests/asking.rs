@@ -126,18 +126,93 @@ fn no_more_are_asked_than_the_cap_allows() {
     assert_eq!((result.counts.asked, result.counts.skipped), (1, 1));
 }
 
-#[test]
-fn a_new_attempt_keeps_the_grace_and_asks_again() {
-    let mut window = asking(2, None);
+/// A window whose first attempt has asked `a`, of a cap of 4; and what the next attempt is told.
+fn one_asked() -> Checkpoint {
+    let mut window = asking(4, None);
     list_at(&mut window, 0, vec![row("a", 1)]);
     ask_all(&mut window, 0);
     let checkpoint = window.checkpoint();
     assert_eq!(checkpoint.grace_until_ms, Some(5_000));
-    let mut window = Window::resume(asking_spec(2, None), checkpoint);
+    assert!(checkpoint.reserved >= 1, "nothing is asked before that is recorded");
+    Checkpoint {
+        // The rest was given back when it was handed over.
+        reserved: 1,
+        ..checkpoint
+    }
+}
+
+#[test]
+fn a_new_attempt_keeps_the_grace_and_does_not_ask_again_whom_the_journal_has() {
+    let mut window = Window::resume(asking_spec(2, None), one_asked());
+    window.take_over([AskedRun {
+        first_run_id: "run-a".to_owned(),
+        run_id: "run-a".to_owned(),
+    }]);
+    list_at(&mut window, 4_000, vec![row("b", 2), row("a", 1)]);
+    assert_eq!(ask_all(&mut window, 4_000).0, ["b"]);
+    // Of the cap nothing is left: whom the attempt before asked counts.
+    list_at(&mut window, 5_000, vec![row("c", 3), row("b", 2), row("a", 1)]);
+    let Step::Describe { slot, .. } = step(&mut window, 5_000) else {
+        panic!("it is described");
+    };
+    let open = DescribeReply::Open {
+        row: row("c", 3),
+        first_run_id: "run-c".to_owned(),
+    };
+    window.on_describe(5_000, slot, open);
+    let result = done(&mut window, 5_000);
+    assert!(result.cap_reached);
+    assert_eq!((result.counts.asked, result.counts.skipped), (2, 1));
+    let asked = result.asked.unwrap();
+    assert_eq!((asked.chains, asked.charged, asked.left), (2, 2, 2));
+}
+
+#[test]
+fn what_an_attempt_may_have_asked_and_the_journal_lacks_is_charged() {
+    let mut window = Window::resume(asking_spec(2, None), one_asked());
     list_at(&mut window, 6_000, vec![row("a", 1)]);
     let (asked, Step::Done(result)) = ask_all(&mut window, 6_000) else {
         panic!("the grace is over");
     };
-    assert_eq!(asked, ["a"]);
-    assert!(result.asked.unwrap().over);
+    assert_eq!(asked, ["a"], "asking again does no harm");
+    let asked = result.asked.unwrap();
+    assert_eq!((asked.chains, asked.charged, asked.over), (1, 2, true));
+    assert_eq!(result.uncounted, 0, "no stop is unknown");
+}
+
+#[test]
+fn what_failed_is_asked_again_while_the_grace_lasts_and_reported_once() {
+    let refused = || {
+        StopReply::Error(CallError {
+            kind: CallErrorKind::Permanent,
+            reason: "refused".to_owned(),
+        })
+    };
+    let mut window = asking(10, None);
+    list_at(&mut window, 0, vec![row("never", 2), row("later", 1)]);
+    let mut tries = BTreeMap::<String, u32>::new();
+    let mut now_ms = 0;
+    let result = loop {
+        match step(&mut window, now_ms) {
+            Step::Stop { slot, pin } => {
+                let tried = tries.entry(pin.workflow_id.clone()).or_default();
+                *tried += 1;
+                let heard = pin.workflow_id == "later" && *tried == 2;
+                let reply = if heard { StopReply::Stopped } else { refused() };
+                window.on_stop(now_ms, slot, reply, 1_000);
+            }
+            Step::List { .. } => window.on_page(now_ms, vec![row("never", 2), row("later", 1)], None),
+            Step::Wait { until_ms } => now_ms = until_ms.expect("it waits for a time"),
+            Step::Done(result) => break result,
+            other => panic!("{other:?}"),
+        }
+    };
+    // After 2 s, and the doubled pause would end after the grace of 5 s.
+    assert_eq!((tries["later"], tries["never"]), (2, 2));
+    assert_eq!(
+        (result.counts.asked, result.counts.failed, result.counts.listed),
+        (1, 1, 2)
+    );
+    assert_eq!(result.failures.len(), 1);
+    assert_eq!(window.take_outcomes().len(), 2, "each has one outcome");
 }

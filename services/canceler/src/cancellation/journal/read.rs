@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use quell_mesh::{Error, PayloadStore, Reason};
+use quell_sweep::TargetOutcome;
 use sha2::{Digest as _, Sha256};
 
 use super::name::ChunkName;
@@ -18,7 +19,7 @@ pub(crate) struct Chunk {
     pub(crate) name: ChunkName,
     /// Its key in the payload store.
     pub(crate) key: String,
-    /// What the receipt says of it; `None` when there is no receipt.
+    /// What the receipt, or a heartbeat, says of it; `None` when there is neither.
     pub(crate) promised: Option<JournalChunk>,
 }
 
@@ -32,20 +33,7 @@ pub(crate) async fn chunks(
     receipt: Option<Receipt>,
 ) -> Result<Vec<Chunk>, Error> {
     let mut chunks: Vec<Chunk> = match receipt {
-        Some(receipt) => receipt
-            .ledger
-            .journal
-            .into_iter()
-            .map(|chunk| {
-                let name = ChunkName::of_key(cancellation_id, &chunk.key)
-                    .ok_or_else(|| Error::internal(anyhow::anyhow!("a receipt names the chunk {:?}", chunk.key)))?;
-                Ok(Chunk {
-                    name,
-                    key: chunk.key.clone(),
-                    promised: Some(chunk),
-                })
-            })
-            .collect::<Result<_, Error>>()?,
+        Some(receipt) => promised(cancellation_id, receipt.ledger.journal)?,
         None => payloads
             .list(&ChunkName::folder(cancellation_id))
             .await?
@@ -61,6 +49,39 @@ pub(crate) async fn chunks(
     };
     chunks.sort_by_key(|chunk| chunk.name);
     Ok(chunks)
+}
+
+/// Chunks that somebody has noted.
+///
+/// # Errors
+/// [`Error::Internal`] when the key of one is none of this cancellation's.
+pub(crate) fn promised(cancellation_id: &str, chunks: Vec<JournalChunk>) -> Result<Vec<Chunk>, Error> {
+    let promised = |chunk: JournalChunk| {
+        let name = ChunkName::of_key(cancellation_id, &chunk.key)
+            .ok_or_else(|| Error::internal(anyhow::anyhow!("the chunk {:?} is named", chunk.key)))?;
+        Ok(Chunk {
+            name,
+            key: chunk.key.clone(),
+            promised: Some(chunk),
+        })
+    };
+    chunks.into_iter().map(promised).collect()
+}
+
+/// The outcomes in a chunk.
+///
+/// # Errors
+/// As for [`read`]; [`Error::FailedPrecondition`] when a line is no outcome.
+pub(crate) async fn outcomes(payloads: &PayloadStore, chunk: &Chunk) -> Result<Vec<TargetOutcome>, Error> {
+    let bytes = read(payloads, chunk).await?;
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let outcome = |line| {
+        serde_json::from_slice(line).map_err(|_| {
+            let text = "this chunk of the journal has a line that is no outcome";
+            Error::precondition(Reason::PayloadCorrupt, &chunk.key, text)
+        })
+    };
+    lines.map(outcome).collect()
 }
 
 /// The bytes of a chunk, held against what the receipt says of them.
