@@ -15,6 +15,9 @@ pub const MAX_PAGE_SIZE: i32 = 1_000;
 /// Page size of a List rpc when none is asked for.
 pub const DEFAULT_PAGE_SIZE: i32 = 50;
 
+/// Most violations that are told of one request: an answer's headers may have 16 KiB.
+const MOST_TOLD: usize = 25;
+
 /// Collects violations of one request.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -27,9 +30,11 @@ impl Checker {
         Self::default()
     }
 
-    /// Notes a violation. `field` is the path as the caller writes it, for example `spec.target.query`.
+    /// Notes a violation, of the first 25. `field` is the path as the caller writes it, for example `spec.target.query`.
     pub fn reject(&mut self, field: &str, description: impl Into<String>) {
-        self.violations.push(FieldViolation::new(field, description));
+        if self.violations.len() < MOST_TOLD {
+            self.violations.push(FieldViolation::new(field, description));
+        }
     }
 
     /// `value`, if all violations so far are none.
@@ -175,6 +180,16 @@ mod tests {
             fields,
             ["workload_id", "request_id", "reason", "looks", "page_size", "ttl"]
         );
+    }
+
+    #[test]
+    fn a_long_list_of_violations_is_cut() {
+        let mut check = Checker::new();
+        for n in 0..1_000 {
+            check.required_id(&format!("executions[{n}].workflow_id"), "");
+        }
+        let told = check.finish(()).unwrap_err();
+        assert_eq!((told.len(), told[0].field.as_str()), (25, "executions[0].workflow_id"));
     }
 
     #[test]

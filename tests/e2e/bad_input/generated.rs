@@ -192,7 +192,8 @@ async fn try_all(channel: &Channel, method: &MethodDescriptor, mark: &str) -> (u
     for request in good::requests(method, mark) {
         let good = request.encode_to_vec();
         let answer = call(channel, &rpc, &good).await;
-        if ![Code::Ok, Code::NotFound].contains(&answer.code()) {
+        // What is named is not there; failures on demand (`faults`) are switched off.
+        if ![Code::Ok, Code::NotFound, Code::FailedPrecondition].contains(&answer.code()) {
             wrong.push(format!("{rpc}: the good request: {answer:.300?}"));
             continue;
         }
@@ -242,9 +243,7 @@ async fn every_field_of_every_request_is_checked() {
             Some("batch") => &channels.batch,
             _ => panic!("who serves {service}?"),
         };
-        let begun = std::time::Instant::now();
         let (more, problems) = try_all(channel, &method, &mark).await;
-        eprintln!("{service}/{}: {more} in {:?}", method.name(), begun.elapsed());
         rpcs += 1;
         tried += more;
         wrong.extend(problems);

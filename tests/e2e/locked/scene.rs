@@ -225,7 +225,10 @@ pub(crate) async fn raw(channel: &Channel, rpc: &str, token: Option<&str>, body:
     let request = request
         .body(Body::new(http_body_util::Full::new(bytes::Bytes::from(body))))
         .unwrap();
-    let reply = channel.call(request).await.unwrap();
+    let reply = match channel.call(request).await {
+        Ok(reply) => reply,
+        Err(error) => return Status::from_error(error.into()),
+    };
     if let Some(status) = Status::from_header_map(reply.headers()) {
         return status;
     }

@@ -26,6 +26,8 @@ const MOST_AFFECTED: i64 = 100_000_000;
 /// Longest id of a workflow, a run, a build or a signal, in bytes.
 const MAX_ID: usize = 1_000;
 const MAX_ARGUMENTS: usize = 100;
+/// As many as there are kinds of events to exclude.
+const MAX_EXCLUDE: usize = 3;
 const MAX_INPUT: usize = 1 << 20;
 /// Holds for every execution; a condition must stand before the exclusions.
 const ANY: &str = "StartTime > \"1970-01-01T00:00:00Z\"";
@@ -255,6 +257,9 @@ fn reset(check: &mut Checker, given: &pb::BatchReset) -> Reset {
         check.reject("reset.current_run_only", "is for build_id only");
     }
     let mut exclude = Vec::new();
+    if given.exclude.len() > MAX_EXCLUDE {
+        check.reject("reset.exclude", format!("must be at most {MAX_EXCLUDE}"));
+    }
     for (n, kind) in given.exclude.iter().enumerate() {
         match pb::ResetExclude::try_from(*kind) {
             Ok(pb::ResetExclude::Signal) => exclude.push(Exclude::Signal),
