@@ -4,9 +4,9 @@
     load.py CALLS_A_SECOND CANCELLATION_ID JOB_ID [HOST]
 
 An eighth of the calls asks for a cancellation, an eighth for a batch operation, as a dashboard would; a quarter checks a snowball's
-request; the rest asks for health. Each attempt has the deadline that the services give a caller without one, 30 s, over eight connections a service; a call is tried
-again, up to 20 times, where its status says that it may be. The last line is JSON: calls, attempts by status, and `failed`, the calls that
-ended with a status that may not be tried again or ran out of attempts. Needs grpcio.
+request; the rest asks for health. There are eight connections a service; each attempt has the deadline that the services give a
+caller without one, 30 s; a call is tried again, up to 20 times, where its status says that it may be. The last line is JSON: calls,
+attempts by status, and `failed`, the calls that ended with a status that may not be tried again or ran out of attempts. Needs grpcio.
 """
 
 import asyncio

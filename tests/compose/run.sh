@@ -163,7 +163,7 @@ step_roll() {
     done
   done
   kill -TERM "$load"
-  wait "$load" || fail "calls failed: $(cat "$results/load.json")"
+  wait "$load" || fail "calls failed: $(jq -c '.failures |= .[:5]' "$results/load.json")"
   load=
   say "  $(cat "$results/load.json")"
 }
