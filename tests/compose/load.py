@@ -4,13 +4,14 @@
     load.py CALLS_A_SECOND CANCELLATION_ID JOB_ID [HOST]
 
 An eighth of the calls asks for a cancellation, an eighth for a batch operation, as a dashboard would; a quarter checks a snowball's
-request; the rest asks for health. Each call is one attempt with a deadline of 10 s, over eight connections a service, and is tried
-again, up to 20 times, where its status says that it may be. The last line is JSON: calls, attempts by status, and `failed`, the calls that
-ended with a status that may not be tried again or ran out of attempts. Needs grpcio.
+request; the rest asks for health. There are eight connections a service; each attempt has the deadline that the services give a
+caller without one, 30 s; a call is tried again, up to 20 times, where its status says that it may be. The last line is JSON: calls,
+attempts by status, and `failed`, the calls that ended with a status that may not be tried again or ran out of attempts. Needs grpcio.
 """
 
 import asyncio
 import collections
+import datetime
 import itertools
 import json
 import random
@@ -55,12 +56,12 @@ class Load:
     async def call(self, port, method, request):
         for attempt in range(20):
             try:
-                await next(self.channels[port]).unary_unary(method)(request, timeout=10)
+                await next(self.channels[port]).unary_unary(method)(request, timeout=30)
                 self.statuses["OK"] += 1
                 return
             except grpc.aio.AioRpcError as error:
                 self.statuses[error.code().name] += 1
-                last = f"{method}: {error.code().name}: {error.details()}"
+                last = f"{datetime.datetime.now():%T} {method}: {error.code().name}: {error.details()}"
                 if error.code() not in RETRIABLE:
                     break
                 await asyncio.sleep(min(2.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.5))
@@ -95,7 +96,7 @@ class Load:
             "calls_a_second": round(self.calls / seconds, 1),
             "attempts": self.statuses,
             "failed": len(self.failed),
-            "first_failures": self.failed[:5],
+            "failures": self.failed[:1000],
         }))
         return bool(self.failed)
 

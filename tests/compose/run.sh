@@ -15,7 +15,7 @@ WORKFLOWS=${WORKFLOWS:-300}
 RATE=${RATE:-200}
 results=$(mktemp -d)
 load=
-trap '[ -z "$load" ] || kill "$load" 2>/dev/null; rm -r "$results"' EXIT
+trap '[ -z "$load" ] || kill "$load" 2>/dev/null || true; rm -r "$results"' EXIT
 services=(work canceler batch)
 
 say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
@@ -163,7 +163,7 @@ step_roll() {
     done
   done
   kill -TERM "$load"
-  wait "$load" || fail "calls failed: $(cat "$results/load.json")"
+  wait "$load" || fail "calls failed: $(jq -c '.failures |= .[:5]' "$results/load.json")"
   load=
   say "  $(cat "$results/load.json")"
 }

@@ -214,7 +214,6 @@ where
         .await?;
     tracing::info!(service = info.name, version = info.version, %address, metrics = %metrics_address, "listening");
 
-    let (mut health_streams, watched) = (health.clone(), services.clone());
     let supervisor = Supervisor {
         namespaces,
         queues: manager.states(),
@@ -241,11 +240,8 @@ where
     // Health first, for a moment, then the port.
     supervisor.await?;
     tokio::time::sleep(settings.server.shutdown_delay).await;
+    // Ends the watches of health, too: an open one would hold up the end for the whole drain timeout.
     shutdown.tell();
-    // Whoever watches health has been told as well; an open watch would hold up the end for the whole drain timeout.
-    for service in watched.into_iter().chain([""]) {
-        health_streams.clear_service_status(service).await;
-    }
     // Calls may wait for what the workers do, so they come first; but half of the time is the workers'.
     let calls_first = timeout_at(requested + settings.worker.drain_timeout / 2, &mut server).await;
     drain.begin(by);

@@ -8,6 +8,7 @@ mod call;
 mod connection;
 mod crowd;
 mod doors;
+mod health;
 mod probe;
 mod readiness;
 mod red;
@@ -32,6 +33,7 @@ use tonic_tracing_opentelemetry::middleware::server::OtelGrpcLayer;
 use crate::auth::Entrance;
 use crate::config::ServerSettings;
 use call::CallLayer;
+use health::EndingHealth;
 use red::RedLayer;
 
 /// The server could not begin.
@@ -94,13 +96,16 @@ impl Bound {
         ),
         ServeError,
     > {
-        let (health, health_service) = tonic_health::server::health_reporter();
+        let health = HealthReporter::new();
         for name in services.names.iter().copied().chain([""]) {
             health
                 .set_service_status(name, tonic_health::ServingStatus::NotServing)
                 .await;
         }
-        let mut routes = services.routes.clone().add_service(health_service);
+        let mut routes = services
+            .routes
+            .clone()
+            .add_service(EndingHealth::server(&health, stop.clone()));
         if settings.guard.reflection {
             routes = routes
                 .add_service(reflection(&services)?.build_v1()?)

@@ -267,6 +267,7 @@ mod tests {
             let ending = Ending {
                 terminated: Some(reason.into()),
                 event_id,
+                ..Ending::default()
             };
             by_history(&seed(origin), &terminated(), &ending, &span())
         };
@@ -284,8 +285,8 @@ mod tests {
         assert_eq!(look(Origin::Index, BY_PARENT, Some(7)), Look::Stranger);
         let by_itself = |origin| {
             let ending = Ending {
-                terminated: None,
                 event_id: Some(7),
+                ..Ending::default()
             };
             by_history(&seed(origin), &terminated(), &ending, &span())
         };
