@@ -18,7 +18,7 @@
 //! | [`orders`], [`orders_undone`], [`orders_killed`] | orders against their ledger ([`shop`]): each failure at each step, cancels, killed workers |
 //! | [`adjust`] | limits changed on the way; a thousand watchers |
 //! | [`failures`], [`signed`] | stops that fail for good, each listed; receipts, signed and verified |
-//! | [`restore`] | a cancellation undone: the whole tree, results, guards, a killed canceler |
+//! | [`restore`], [`restore_asked`] | a cancellation undone: the whole tree, results, guards, a killed canceler; what was only asked |
 //! | [`scope`], [`schedules`] | descendants, suspects; schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
@@ -73,6 +73,7 @@ mod probe;
 mod reflection;
 mod refusing;
 mod restore;
+mod restore_asked;
 mod rpcs_batch;
 mod rpcs_canceler;
 mod rpcs_work;

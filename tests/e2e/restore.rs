@@ -22,14 +22,14 @@ use std::collections::BTreeMap;
 use tokio::time::timeout;
 use tonic::Code;
 
-fn of(cancellation_id: &str) -> RestoreCancellationRequest {
+pub(crate) fn of(cancellation_id: &str) -> RestoreCancellationRequest {
     RestoreCancellationRequest {
         cancellation_id: cancellation_id.to_owned(),
         ..Default::default()
     }
 }
 
-async fn get(client: &mut Canceler, id: &str) -> Result<Restoration, tonic::Status> {
+pub(crate) async fn get(client: &mut Canceler, id: &str) -> Result<Restoration, tonic::Status> {
     let request = GetRestorationRequest {
         cancellation_id: id.to_owned(),
     };
@@ -38,7 +38,7 @@ async fn get(client: &mut Canceler, id: &str) -> Result<Restoration, tonic::Stat
 }
 
 /// Watches a restoration to its end.
-async fn watched(client: &mut Canceler, id: &str) -> (Vec<Restoration>, RestorationReport) {
+pub(crate) async fn watched(client: &mut Canceler, id: &str) -> (Vec<Restoration>, RestorationReport) {
     let request = WatchRestorationRequest {
         cancellation_id: id.to_owned(),
     };
@@ -61,7 +61,7 @@ async fn watched(client: &mut Canceler, id: &str) -> (Vec<Restoration>, Restorat
     (seen, report)
 }
 
-fn left(report: &RestorationReport) -> BTreeMap<NotRestoredReason, i64> {
+pub(crate) fn left(report: &RestorationReport) -> BTreeMap<NotRestoredReason, i64> {
     let counts = report.not_restored.iter();
     counts.map(|count| (count.reason(), count.count)).collect()
 }
@@ -70,7 +70,7 @@ fn check_sums(report: &RestorationReport) {
     let not_restored: i64 = report.not_restored.iter().map(|count| count.count).sum();
     assert_eq!(
         report.restored + not_restored,
-        report.stopped + report.cascade + report.found,
+        report.stopped + report.cascade + report.found + report.ended_when_asked,
         "{report:#?}"
     );
 }

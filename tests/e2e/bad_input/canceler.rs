@@ -6,8 +6,8 @@ use quell_api::audit::v1::{ListAuditEventsRequest, audit_service_client::AuditSe
 use quell_api::canceler::v1::{
     AdjustCancellationRequest, CancellationSpec, GetCancellationRequest, GetReceiptRequest, GetRestorationRequest,
     Limits, ListCancellationsRequest, ListFailuresRequest, PreviewCancellationRequest, ReadJournalChunkRequest,
-    RestoreCancellationRequest, StartCancellationRequest, StopCancellationRequest, WatchCancellationRequest,
-    WatchRestorationRequest, cancellation_service_client::CancellationServiceClient,
+    RestoreCancellationRequest, StartCancellationRequest, StopCancellationRequest, StopRestorationRequest,
+    WatchCancellationRequest, WatchRestorationRequest, cancellation_service_client::CancellationServiceClient,
 };
 
 pub(super) fn cancellations(table: &mut Table, mark: &str) {
@@ -157,6 +157,17 @@ fn restorations(table: &mut Table, mark: &str) {
             let mut client = CancellationServiceClient::new(to.canceler);
             let mut looks = client.watch_restoration(request).await?.into_inner();
             looks.message().await.map(drop)
+        });
+    }
+    for (what, cancellation_id) in bad_ids() {
+        let request = StopRestorationRequest {
+            cancellation_id,
+            reason: "x".repeat(501),
+        };
+        let rpc = "quell.canceler.v1.CancellationService/StopRestoration";
+        table.line(rpc, what, &["cancellation_id", "reason"], |to| async {
+            let mut client = CancellationServiceClient::new(to.canceler);
+            client.stop_restoration(request).await.map(drop)
         });
     }
     let mut line = |what: &str, fields: &[&str], request: RestoreCancellationRequest| {

@@ -9,7 +9,7 @@ use crate::ui::{Meter, Ui};
 use crate::view::{restoration_json, restoration_lines, restoration_phase};
 use quell_api::canceler::v1::{
     Restoration, RestorationPhase, RestorationVerdict, RestoreCancellationRequest, RestoreCancellationResponse,
-    WatchRestorationRequest,
+    StopRestorationRequest, WatchRestorationRequest,
 };
 use serde_json::json;
 use std::io::IsTerminal as _;
@@ -37,6 +37,9 @@ pub(super) struct RestoreArgs {
     /// Only check, and tell how many were stopped; change nothing.
     #[arg(long, conflicts_with = "detach")]
     dry_run: bool,
+    /// End the one that runs: nothing more is reset, and what was reset runs on.
+    #[arg(long, conflicts_with_all = ["dry_run", "detach", "max_affected", "concurrency", "no_resume"])]
+    stop: bool,
     /// Start it and return without watching.
     #[arg(long)]
     detach: bool,
@@ -56,6 +59,18 @@ impl RestoreArgs {
 }
 
 pub(super) async fn run(ui: Ui, addresses: &Addresses, args: RestoreArgs) -> Result<u8, Failure> {
+    if args.stop {
+        let request = StopRestorationRequest {
+            cancellation_id: args.cancellation_id.clone(),
+            reason: args.reason.clone(),
+        };
+        addresses
+            .cancellations()
+            .await?
+            .stop_restoration(unary(request))
+            .await?;
+        return watch(ui, addresses, &args.cancellation_id).await;
+    }
     let asks = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if args.dry_run || asks {
         let checked = ask_service(addresses, args.request(true)).await?;
@@ -84,6 +99,11 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: RestoreArgs) -> Res
         ui.result(&json!({ "cancellation_id": id, "stopped": started.stopped, "joined": started.joined }));
         return Ok(exit::OK);
     }
+    watch(ui, addresses, id).await
+}
+
+/// Watches a restoration to its end and tells of it.
+async fn watch(ui: Ui, addresses: &Addresses, id: &str) -> Result<u8, Failure> {
     let ended = tokio::select! {
         ended = until_done(ui, addresses, id) => ended?,
         _ = tokio::signal::ctrl_c() => {

@@ -50,6 +50,7 @@ fn report_json(report: &RestorationReport) -> Value {
         "stopped": report.stopped,
         "cascade": report.cascade,
         "found": report.found,
+        "ended_when_asked": report.ended_when_asked,
         "restored": report.restored,
         "levels": report.levels,
         "not_restored": not_restored,
@@ -81,8 +82,8 @@ pub fn restoration_lines(restoration: &Restoration) -> Vec<String> {
     };
     lines.push(format!("because     {}", report.explanation));
     lines.push(format!(
-        "stopped     {}, {} by the server's cascade, {} more found in the index",
-        report.stopped, report.cascade, report.found
+        "stopped     {}, {} by the server's cascade, {} more found in the index, {} ended when they were asked to",
+        report.stopped, report.cascade, report.found, report.ended_when_asked
     ));
     lines.push(format!("restored    {} in {} levels", report.restored, report.levels));
     for count in &report.not_restored {

@@ -51,6 +51,8 @@ reasons! {
     ProtectedTarget = "PROTECTED_TARGET";
     /// Another cancellation of the same target is running. The violation names it.
     CancellationRunning = "CANCELLATION_RUNNING";
+    /// A cancellation of the same target is being undone. The violation names it.
+    RestorationRunning = "RESTORATION_RUNNING";
     /// A source refused to be quiesced. The violations say which and why.
     QuiesceRefused = "QUIESCE_REFUSED";
     /// The operation has ended already, or is not in a state that allows the call.

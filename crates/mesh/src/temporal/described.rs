@@ -1,7 +1,7 @@
 //! One workflow as the server tells of it, without the workflow itself being asked: its description, and the result it left.
 
-use temporalio_client::WorkflowGetResultOptions;
-use temporalio_client::errors::WorkflowGetResultError;
+use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError};
+use temporalio_client::{WorkflowGetResultOptions, WorkflowSignalOptions};
 use temporalio_common::data_converters::{
     ActivitySerializationContext, DecodablePayloads, PayloadConverter, SerializationContextData,
     TemporalDeserializable, WorkflowSerializationContext,
@@ -9,8 +9,10 @@ use temporalio_common::data_converters::{
 use temporalio_common::payload_visitor::decode_payloads;
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_common::protos::temporal::api::workflow::v1::{PendingActivityInfo, WorkflowExecutionInfo};
-use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeWorkflowExecutionRequest;
-use temporalio_common::{HasWorkflowDefinition, Memo};
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeWorkflowExecutionRequest, ListWorkflowExecutionsRequest,
+};
+use temporalio_common::{HasWorkflowDefinition, Memo, SignalDefinition};
 
 use super::{NamespaceClient, no_retry};
 use crate::error::Error;
@@ -27,6 +29,15 @@ pub struct Described {
 }
 
 impl Described {
+    /// Its id.
+    #[must_use]
+    pub fn workflow_id(&self) -> &str {
+        self.info
+            .execution
+            .as_ref()
+            .map_or("", |execution| &execution.workflow_id)
+    }
+
     /// What its memo has under a key.
     ///
     /// # Errors
@@ -75,6 +86,56 @@ impl NamespaceClient {
             pending_activities: described.pending_activities,
             converter: converter.payload_converter().clone(),
         })
+    }
+
+    /// A page of the workflows that match, and where to go on (empty after the last page). By a bare stub, too.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a query or a token that the server does not take; whatever keeps Temporal from answering.
+    pub async fn list(
+        &self,
+        query: String,
+        page_size: i32,
+        token: Vec<u8>,
+    ) -> Result<(Vec<Described>, Vec<u8>), Error> {
+        let client = self.client().await?;
+        let request = ListWorkflowExecutionsRequest {
+            namespace: self.namespace().to_owned(),
+            page_size,
+            next_page_token: token,
+            query,
+        };
+        let mut stub = client.connection().workflow_service();
+        let mut answer = stub.list_workflow_executions(no_retry(request)).await?.into_inner();
+        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+        let converter = &client.options().data_converter;
+        decode_payloads(&mut answer, converter.codec(), &context)
+            .await
+            .map_err(Error::internal)?;
+        let listed = answer.executions.into_iter().map(|info| Described {
+            info,
+            pending_activities: Vec::new(),
+            converter: converter.payload_converter().clone(),
+        });
+        Ok((listed.collect(), answer.next_page_token))
+    }
+
+    /// Signals a workflow; whether it was still there to hear it.
+    ///
+    /// # Errors
+    /// Whatever keeps Temporal from taking the signal.
+    pub async fn tell<W, S>(&self, workflow_id: impl Into<String>, signal: S, input: S::Input) -> Result<bool, Error>
+    where
+        W: HasWorkflowDefinition + 'static,
+        S: SignalDefinition<Workflow = W::Run>,
+        S::Input: Send,
+    {
+        let handle = self.client().await?.get_workflow_handle::<W>(workflow_id);
+        match handle.signal(signal, input, WorkflowSignalOptions::default()).await {
+            Ok(()) => Ok(true),
+            Err(WorkflowInteractionError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The result of a workflow; waits for its end. `None` when it ended without one.

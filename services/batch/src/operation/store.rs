@@ -12,9 +12,8 @@ use quell_api::{
 };
 use quell_mesh::{Described, NamespaceClient, error::Error};
 use temporalio_client::{
-    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
-    WorkflowStartOptions,
-    errors::{WorkflowInteractionError, WorkflowStartError},
+    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
+    errors::WorkflowStartError,
 };
 use temporalio_common::{MemoValues, protos::temporal::api::enums::v1::WorkflowExecutionStatus};
 
@@ -62,14 +61,6 @@ impl TemporalRecords {
     }
 }
 
-/// One that has ended between our look and our word is as good as told.
-fn heard(result: Result<(), WorkflowInteractionError>) -> Result<(), Error> {
-    match result {
-        Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[async_trait::async_trait]
 impl Records for TemporalRecords {
     async fn start(&self, input: OperationInput) -> Result<bool, Error> {
@@ -113,14 +104,11 @@ impl Records for TemporalRecords {
     }
 
     async fn stop(&self, job_id: &str, reason: &str) -> Result<(), Error> {
-        let client = self.canceler.client().await?;
-        let handle = client.get_workflow_handle::<BatchOperationWorkflow>(batch_operation_workflow(job_id));
-        let told = handle.signal(
-            BatchOperationWorkflow::stop,
-            reason.to_owned(),
-            WorkflowSignalOptions::default(),
-        );
-        heard(told.await)
+        let (workflow_id, reason) = (batch_operation_workflow(job_id), reason.to_owned());
+        let told = self
+            .canceler
+            .tell::<BatchOperationWorkflow, _>(workflow_id, BatchOperationWorkflow::stop, reason);
+        told.await.map(drop)
     }
 
     async fn survey(&self, job_id: &str) -> Result<Survey, Error> {
@@ -149,14 +137,11 @@ impl Records for TemporalRecords {
     }
 
     async fn leave(&self, namespace: &str, job_id: &str) -> Result<(), Error> {
-        let client = self.canceler.client().await?;
-        let handle = client.get_workflow_handle::<BatchQueueWorkflow>(batch_queue_workflow(namespace));
-        let told = handle.signal(
-            BatchQueueWorkflow::leave,
-            job_id.to_owned(),
-            WorkflowSignalOptions::default(),
-        );
-        heard(told.await)
+        let (workflow_id, job_id) = (batch_queue_workflow(namespace), job_id.to_owned());
+        let told = self
+            .canceler
+            .tell::<BatchQueueWorkflow, _>(workflow_id, BatchQueueWorkflow::leave, job_id);
+        told.await.map(drop)
     }
 
     async fn line(&self, namespace: &str) -> Result<Line, Error> {

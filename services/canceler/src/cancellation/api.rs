@@ -95,6 +95,7 @@ impl CancellationApi {
         let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
         guards::unprotected(&main, self.defaults(), &filter).await?;
         guards::alone(&self.mesh.canceler, &spec).await?;
+        guards::not_restored(&self.mesh.canceler, &spec).await?;
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
             spec: Some(spec.to_proto()),
@@ -381,6 +382,14 @@ impl CancellationService for CancellationApi {
         let id = request.into_inner().cancellation_id;
         checked_id(&id)?;
         Ok(Response::new(Box::pin(self.restorations.watch(&id))))
+    }
+
+    async fn stop_restoration(
+        &self,
+        request: Request<pb::StopRestorationRequest>,
+    ) -> Result<Response<pb::StopRestorationResponse>, Status> {
+        restoration::api::stop(&self.mesh, request.into_inner()).await?;
+        Ok(Response::new(pb::StopRestorationResponse {}))
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     api::query_error, convert::epoch_ms, namespace::Namespace, query::one_of, spec::Spec, store, token::Token,
     view::View,
 };
+use crate::restoration;
 
 /// The token of a request, read; nothing when none was given.
 pub(super) fn token(text: &str, request_id: &str, filter: &Filter, mode: Mode) -> Result<Option<Token>, Error> {
@@ -113,6 +114,18 @@ pub(crate) async fn alone(canceler: &NamespaceClient, spec: &Spec) -> Result<(),
         if store::find(canceler, &first.id).await?.is_some_and(|view| !view.ended) {
             let text = format!("cancellation {} of the same target is running", first.id);
             return Err(Error::precondition(Reason::CancellationRunning, "spec.target", text));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a target of which another cancellation is being undone: what is restored would be stopped, and counted, at once.
+pub(super) async fn not_restored(canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
+    for id in restoration::store::running(canceler).await? {
+        let undone = store::find(canceler, &id).await?;
+        if undone.is_some_and(|view| view.about.spec.target == spec.target) {
+            let text = format!("cancellation {id} of the same target is being restored");
+            return Err(Error::precondition(Reason::RestorationRunning, "spec.target", text));
         }
     }
     Ok(())

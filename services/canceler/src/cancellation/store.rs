@@ -5,19 +5,11 @@ use quell_api::{
     ids::cancellation_workflow,
     target::{Filter, OPEN},
 };
-use quell_mesh::{
-    Described, Error, NamespaceClient, PayloadStore, Reason, config::CancelSettings, error::from_temporal, no_retry,
-};
+use quell_mesh::{Described, Error, NamespaceClient, PayloadStore, Reason, config::CancelSettings};
 use temporalio_client::{
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions,
-    errors::{WorkflowInteractionError, WorkflowStartError},
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions, errors::WorkflowStartError,
 };
-use temporalio_common::{
-    MemoValues,
-    data_converters::{SerializationContextData, WorkflowSerializationContext},
-    payload_visitor::decode_payloads,
-    protos::temporal::api::workflowservice::v1::ListWorkflowExecutionsRequest,
-};
+use temporalio_common::MemoValues;
 
 use super::{
     journal::{self, Chunk},
@@ -96,41 +88,25 @@ pub(crate) async fn stop(canceler: &NamespaceClient, id: &str, reason: String) -
     if View::read(canceler, id).await?.ended {
         return Ok(());
     }
-    let handle = canceler
-        .client()
-        .await?
-        .get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
-    match handle
-        .signal(BulkCancelWorkflow::stop, reason, WorkflowSignalOptions::default())
-        .await
-    {
-        // It ended between the two calls.
-        Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    // It may end between the two calls.
+    let told = canceler.tell::<BulkCancelWorkflow, _>(cancellation_workflow(id), BulkCancelWorkflow::stop, reason);
+    told.await.map(drop)
 }
 
 /// Changes the limits of one that runs; tells what holds then.
 pub(crate) async fn adjust(canceler: &NamespaceClient, id: &str, limits: Limits) -> Result<pb::Limits, Error> {
-    let over = || {
-        let text = "it has ended: there is nothing left to limit";
-        Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text)
-    };
     let view = View::read(canceler, id).await?;
-    if view.ended {
-        return Err(over());
+    let adjust = BulkCancelWorkflow::adjust;
+    // It may end between the two calls.
+    if view.ended
+        || !canceler
+            .tell::<BulkCancelWorkflow, _>(cancellation_workflow(id), adjust, limits)
+            .await?
+    {
+        let text = "it has ended: there is nothing left to limit";
+        return Err(Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text));
     }
-    let handle = canceler
-        .client()
-        .await?
-        .get_workflow_handle::<BulkCancelWorkflow>(cancellation_workflow(id));
-    let options = WorkflowSignalOptions::default();
-    match handle.signal(BulkCancelWorkflow::adjust, limits, options).await {
-        Ok(()) => Ok(view.standing.limits.with(limits).in_force(&view.about.spec)),
-        // It ended between the two calls.
-        Err(WorkflowInteractionError::NotFound(_)) => Err(over()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(view.standing.limits.with(limits).in_force(&view.about.spec))
 }
 
 /// The receipt of one that has ended.
@@ -188,41 +164,16 @@ async fn list_those(
     page_size: i32,
     token: Vec<u8>,
 ) -> Result<(Vec<View>, Vec<u8>), Error> {
-    let client = canceler.client().await?;
     let prefix = cancellation_workflow("");
-    let request = ListWorkflowExecutionsRequest {
-        namespace: canceler.namespace().to_owned(),
-        page_size,
-        next_page_token: token,
-        query: format!("WorkflowType = \"BulkCancelWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND {condition}"),
+    let query =
+        format!("WorkflowType = \"BulkCancelWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND {condition}");
+    let (rows, next) = canceler.list(query, page_size, token).await?;
+    let view = |row: &Described| {
+        let workflow_id = row.workflow_id();
+        View::of(workflow_id.strip_prefix(&prefix).unwrap_or(workflow_id), row)
     };
-    let mut stub = client.connection().workflow_service();
-    let mut answer = stub
-        .list_workflow_executions(no_retry(request))
-        .await
-        .map_err(from_temporal)?
-        .into_inner();
-    let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-    let converter = &client.options().data_converter;
-    decode_payloads(&mut answer, converter.codec(), &context)
-        .await
-        .map_err(Error::internal)?;
-    let mut views = Vec::with_capacity(answer.executions.len());
-    for info in answer.executions {
-        let workflow_id = info
-            .execution
-            .as_ref()
-            .map(|execution| execution.workflow_id.clone())
-            .unwrap_or_default();
-        let id = workflow_id.strip_prefix(&prefix).unwrap_or(&workflow_id);
-        let row = Described {
-            converter: converter.payload_converter().clone(),
-            pending_activities: Vec::new(),
-            info,
-        };
-        views.push(View::of(id, &row)?);
-    }
+    let mut views = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
     // Stores list what is open first, then by time of closing.
     views.sort_by_key(|view| std::cmp::Reverse(view.start_ms));
-    Ok((views, answer.next_page_token))
+    Ok((views, next))
 }

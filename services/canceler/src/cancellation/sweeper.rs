@@ -2,9 +2,9 @@
 //!
 //! All calls are in flight inside one task; how many, the machine's limiter decides. The SDK's own retries are off, so that
 //! it sees each answer. Nothing needs to be remembered for a crash: the next attempt lists anew, and what was stopped is
-//! simply not listed any more; what was only asked to end is, and the journal tells which. Only the number of stops is reserved ahead, durably, so that no crash carries a window beyond
-//! its cap. A reservation is a heartbeat whose reply is waited for; an older heartbeat of the SDK's own loop that overtakes
-//! it is corrected by the next, half a second later.
+//! simply not listed any more; what was only asked to end is, and the journal tells which. Only the number of stops, or of
+//! requests, is reserved ahead, durably, so that no crash carries a window beyond its cap. A reservation is a heartbeat whose
+//! reply is waited for; an older heartbeat of the SDK's own loop that overtakes it is corrected by the next, half a second later.
 
 use std::{
     ops::ControlFlow,

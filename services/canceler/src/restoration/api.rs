@@ -1,7 +1,7 @@
 //! Requests: checked, all bad fields at once, and held against the cancellation before anything is started.
 
 use quell_api::{canceler::v1 as pb, validate::Checker};
-use quell_mesh::{Error, Mesh, Reason};
+use quell_mesh::{Error, Mesh};
 
 use super::{
     messages::Asked,
@@ -11,6 +11,7 @@ use super::{
 use crate::cancellation::{convert::count, guards};
 
 const DEFAULT_REASON: &str = "restored by request";
+const DEFAULT_STOP_REASON: &str = "stopped by request";
 const DEFAULT_MAX_AFFECTED: i64 = 10_000;
 const MAX_AFFECTED: i64 = 1_000_000;
 const DEFAULT_CONCURRENCY: i32 = 16;
@@ -47,11 +48,7 @@ pub(crate) async fn restore(
 
     let ground = Ground::of(&mesh.canceler, &mesh.payloads, &id).await?;
     // Reads all of the journal, so that a chunk that is missing or changed refuses the whole.
-    let stopped = ground.seeds(&mesh.payloads).await?.len() as u64;
-    if stopped > max_affected {
-        let text = format!("{stopped} executions were stopped, and max_affected is {max_affected}: raise it");
-        return Err(Error::precondition(Reason::MaxAffectedExceeded, "max_affected", text));
-    }
+    let stopped = ground.seeds(&mesh.payloads, max_affected).await?.stopped;
     guards::alone(&mesh.canceler, &ground.spec).await?;
     let response = |joined| pb::RestoreCancellationResponse {
         cancellation_id: id.clone(),
@@ -80,6 +77,20 @@ pub(crate) async fn restore(
     let started = store::start(&mesh.canceler, asked).await?;
     tracing::info!(cancellation_id = id, stopped, started, "restoration asked for");
     Ok(response(!started))
+}
+
+/// Asks a restoration to end. One that has ended already is left as it is.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] with every bad field; [`Error::NotFound`].
+pub(crate) async fn stop(mesh: &Mesh, request: pb::StopRestorationRequest) -> Result<(), Error> {
+    let mut check = Checker::new();
+    check.required_id("cancellation_id", &request.cancellation_id);
+    check.reason("reason", &request.reason, false);
+    check.finish(()).map_err(Error::InvalidArgument)?;
+    let reason = Some(request.reason).filter(|reason| !reason.trim().is_empty());
+    let reason = reason.unwrap_or_else(|| DEFAULT_STOP_REASON.to_owned());
+    store::stop(&mesh.canceler, &request.cancellation_id, reason).await
 }
 
 /// The last restoration of a cancellation.

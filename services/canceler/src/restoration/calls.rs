@@ -34,10 +34,17 @@ pub(super) struct Described {
     pub(super) close_ms: u64,
     /// When the run was made by a reset, in milliseconds since the epoch; 0 when it was not.
     pub(super) reset_ms: u64,
-    /// Workflow id of its parent.
-    pub(super) parent: Option<String>,
+    pub(super) parent: Option<Parent>,
     /// Children that it waits for, or waited for when it ended.
     pub(super) children: Vec<Child>,
+}
+
+/// The parent that started an execution.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parent {
+    pub(super) workflow_id: String,
+    /// The run that started it.
+    pub(super) run_id: String,
 }
 
 /// A child that an execution waits for.
@@ -60,6 +67,10 @@ pub(super) struct Ending {
     /// The last completed workflow task before any request to cancel that came with the cancellation; where there is none, the end of
     /// the last scheduled one. `None` when it had no task at all.
     pub(super) event_id: Option<i64>,
+    /// Whether a request to cancel came with the cancellation.
+    pub(super) asked: bool,
+    /// Whether it started a child after that event, or heard of the end of one.
+    pub(super) met_child: bool,
 }
 
 /// Tries a call again while it is throttled or fails in passing.
@@ -113,8 +124,11 @@ impl Namespace {
                 .map_or(0, |time| parts_ms(time.seconds, time.nanos)),
             parent: info
                 .parent_execution
-                .map(|parent| parent.workflow_id)
-                .filter(|id| !id.is_empty()),
+                .filter(|parent| !parent.workflow_id.is_empty())
+                .map(|parent| Parent {
+                    workflow_id: parent.workflow_id,
+                    run_id: parent.run_id,
+                }),
             // One that has not begun has nothing to be restored.
             children: children.filter(|child| !child.first_run_id.is_empty()).collect(),
         }))
@@ -212,6 +226,8 @@ struct EndingReader {
     ending: Ending,
     /// Where it can go back to without a completed task.
     scheduled: Option<i64>,
+    /// Its last event that is about a child.
+    child: i64,
 }
 
 impl EndingReader {
@@ -221,6 +237,7 @@ impl EndingReader {
             first: true,
             ending: Ending::default(),
             scheduled: None,
+            child: 0,
         }
     }
 
@@ -236,9 +253,18 @@ impl EndingReader {
             match &event.attributes {
                 // A request to cancel that the execution has heard is undone with it.
                 Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(_)) if at_ms >= self.since_ms => {
+                    self.ending.asked = true;
                     self.ending.event_id = None;
                     self.scheduled = None;
                 }
+                Some(
+                    Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(_)
+                    | Attributes::ChildWorkflowExecutionCompletedEventAttributes(_)
+                    | Attributes::ChildWorkflowExecutionFailedEventAttributes(_)
+                    | Attributes::ChildWorkflowExecutionCanceledEventAttributes(_)
+                    | Attributes::ChildWorkflowExecutionTimedOutEventAttributes(_)
+                    | Attributes::ChildWorkflowExecutionTerminatedEventAttributes(_),
+                ) => self.child = self.child.max(event.event_id),
                 Some(Attributes::WorkflowTaskScheduledEventAttributes(_)) => {
                     self.scheduled = self.scheduled.or(Some(event.event_id + 1));
                 }
@@ -255,8 +281,10 @@ impl EndingReader {
     }
 
     fn finish(self) -> Ending {
+        let event_id = self.ending.event_id.or(self.scheduled);
         Ending {
-            event_id: self.ending.event_id.or(self.scheduled),
+            event_id,
+            met_child: event_id.is_some_and(|event_id| self.child > event_id),
             ..self.ending
         }
     }
@@ -266,9 +294,9 @@ impl EndingReader {
 mod tests {
     use super::*;
     use temporalio_common::protos::temporal::api::history::v1::{
-        WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionStartedEventAttributes,
-        WorkflowExecutionTerminatedEventAttributes, WorkflowTaskCompletedEventAttributes,
-        WorkflowTaskScheduledEventAttributes,
+        ChildWorkflowExecutionCanceledEventAttributes, WorkflowExecutionCancelRequestedEventAttributes,
+        WorkflowExecutionStartedEventAttributes, WorkflowExecutionTerminatedEventAttributes,
+        WorkflowTaskCompletedEventAttributes, WorkflowTaskScheduledEventAttributes,
     };
 
     fn event(event_id: i64, seconds: u64, attributes: Attributes) -> HistoryEvent {
@@ -350,8 +378,8 @@ mod tests {
                 event(1, 50, started()),
             ]])
         };
-        assert_eq!(heard(105).event_id, Some(8));
-        assert_eq!(heard(70).event_id, Some(11));
+        assert_eq!((heard(105).event_id, heard(105).asked), (Some(8), true));
+        assert_eq!((heard(70).event_id, heard(70).asked), (Some(11), false));
         // Asked before its first task was done: there is nothing to go back to.
         let early = read(&[&[
             event(9, 110, terminated()),
@@ -360,5 +388,17 @@ mod tests {
             event(1, 101, started()),
         ]]);
         assert_eq!(early.event_id, None);
+        let with_child = |event_id| {
+            let child = ChildWorkflowExecutionCanceledEventAttributes::default();
+            let child = Attributes::ChildWorkflowExecutionCanceledEventAttributes(child);
+            let mut events = [
+                event(9, 105, cancel()),
+                event(7, 60, task()),
+                event(event_id, 70, child),
+            ];
+            events.sort_by_key(|event| std::cmp::Reverse(event.event_id));
+            read(&[&events, &[event(1, 50, started())]]).met_child
+        };
+        assert_eq!([5, 8, 10].map(with_child), [false, true, true]);
     }
 }

@@ -35,6 +35,7 @@ fn why(why: Why) -> pb::NotRestoredReason {
         Why::ParentNotRestored => pb::NotRestoredReason::ParentNotRestored,
         Why::Refused => pb::NotRestoredReason::Refused,
         Why::NotTried => pb::NotRestoredReason::NotTried,
+        Why::EndedWhenAsked => pb::NotRestoredReason::EndedWhenAsked,
     }
 }
 
@@ -48,6 +49,7 @@ pub(super) fn report(report: &Report) -> pb::RestorationReport {
         stopped: count(report.stopped),
         cascade: count(report.cascade),
         found: count(report.found),
+        ended_when_asked: count(report.ended_when_asked),
         restored: count(report.restored),
         levels: i32::try_from(report.levels).unwrap_or(i32::MAX),
         not_restored: report

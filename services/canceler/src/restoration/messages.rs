@@ -82,6 +82,8 @@ pub enum Why {
     Refused,
     /// The restoration ended first.
     NotTried,
+    /// It ended because it was asked to, and cannot go back to before.
+    EndedWhenAsked,
 }
 
 /// One that was not reset.
@@ -147,6 +149,8 @@ pub struct Surveyed {
     pub cascade: u64,
     /// Chains that the journal lacks and the index has.
     pub found: u64,
+    /// Chains that the journal has as asked to end, not as stopped, and that have ended.
+    pub ended_when_asked: u64,
     /// Chains that are to be reset.
     pub planned: u64,
     /// Levels among them.
@@ -167,7 +171,7 @@ pub struct ResetInput {
     pub asked: Asked,
     /// The part of the plan.
     pub chunk: PlanChunk,
-    /// Workflow ids of parents, in parts before this one, that were not restored.
+    /// Workflow ids of parents, in parts before this one, that were not restored; some thousands at most.
     pub lost_parents: Vec<String>,
 }
 
@@ -282,6 +286,8 @@ pub struct Report {
     pub cascade: u64,
     /// Chains that the journal lacks and the index has.
     pub found: u64,
+    /// Chains that the journal has as asked to end, not as stopped, and that have ended.
+    pub ended_when_asked: u64,
     /// Chains that were reset.
     pub restored: u64,
     /// Levels.

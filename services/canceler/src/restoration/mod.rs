@@ -23,7 +23,7 @@ mod plan;
 mod resetter;
 mod resume;
 mod seeds;
-mod store;
+pub(crate) mod store;
 mod survey;
 mod verdict;
 mod watch;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    calls::Child,
+    calls::{Child, Parent},
     messages::{Left, Named, Why},
     verdict::{Look, Origin, Seed},
 };
@@ -29,6 +29,8 @@ pub(super) struct Item {
     /// Workflow id of that parent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) parent: Option<String>,
+    /// Whether none of those that the cancellation ended is its child.
+    pub(super) leaf: bool,
 }
 
 /// An execution that was looked at.
@@ -40,7 +42,7 @@ pub(super) struct Judged {
     /// First run of its chain, as described.
     pub(super) first_run_id: String,
     pub(super) workflow_type: String,
-    pub(super) parent: Option<String>,
+    pub(super) parent: Option<Parent>,
     pub(super) children: Vec<Child>,
     pub(super) look: Look,
 }
@@ -53,6 +55,15 @@ impl Judged {
 
     fn runs_on(&self) -> bool {
         matches!(self.look, Look::Reset(_) | Look::Left(Why::AlreadyRestored, _))
+    }
+
+    /// The runs of its chain that are known.
+    fn runs(&self) -> impl Iterator<Item = &str> {
+        let anew = matches!(self.look, Look::Left(Why::StartedAnew, _));
+        // What was started anew is another chain.
+        let current = [&self.run_id, &self.first_run_id].into_iter().filter(move |_| !anew);
+        let listed = [&self.seed.run_id, &self.seed.first_run_id].into_iter();
+        listed.chain(current).map(String::as_str).filter(|id| !id.is_empty())
     }
 
     /// As a report names it.
@@ -94,11 +105,7 @@ pub(super) fn order(mut judged: Vec<Judged>) -> Plan {
             }
         }
     }
-    let parent_of = |at: usize| -> Option<usize> {
-        let parent = by_id.get(judged[at].parent.as_ref()?)?;
-        (*parent != at).then_some(*parent)
-    };
-    let parents: Vec<Option<usize>> = (0..judged.len()).map(parent_of).collect();
+    let parents = parents(&judged, &by_id);
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); judged.len()];
     for (at, parent) in parents.iter().enumerate() {
         if let Some(parent) = parent {
@@ -114,6 +121,7 @@ pub(super) fn order(mut judged: Vec<Judged>) -> Plan {
     };
     for (at, parent) in parents.iter().enumerate() {
         if parent.is_none() {
+            judged[at].look = alone(&judged[at]);
             begin(at, &mut levels, &mut queue);
         }
     }
@@ -149,8 +157,10 @@ pub(super) fn order(mut judged: Vec<Judged>) -> Plan {
                 event_id: *event_id,
                 level: levels[at].unwrap_or(0),
                 parent: parents[at].map(|parent| judged[parent].seed.workflow_id.clone()),
+                leaf: children[at].is_empty(),
             }),
             Look::Left(why, detail) => plan.left.note(*why, || one.named(detail.clone())),
+            Look::Asked(_, detail) => plan.left.note(Why::EndedWhenAsked, || one.named(detail.clone())),
             Look::Unsettled => plan.left.note(Why::NotTerminated, || {
                 one.named("the server has not terminated it with its parent".to_owned())
             }),
@@ -162,12 +172,47 @@ pub(super) fn order(mut judged: Vec<Judged>) -> Plan {
     plan
 }
 
+/// The parent of each among them: by the run that started it, and where that is not known, in the middle of a chain, by its workflow id.
+fn parents(judged: &[Judged], by_id: &HashMap<String, usize>) -> Vec<Option<usize>> {
+    let runs = judged.iter().enumerate().flat_map(|(at, one)| {
+        let of = one.seed.workflow_id.as_str();
+        one.runs().map(move |run_id| ((of, run_id), at))
+    });
+    let by_run: HashMap<(&str, &str), usize> = runs.collect();
+    let parent_of = |(at, one): (usize, &Judged)| {
+        let Parent { workflow_id, run_id } = one.parent.as_ref()?;
+        let by_run = by_run.get(&(workflow_id.as_str(), run_id.as_str()));
+        by_run
+            .or_else(|| by_id.get(workflow_id))
+            .copied()
+            .filter(|parent| *parent != at)
+    };
+    judged.iter().enumerate().map(parent_of).collect()
+}
+
+/// What becomes of one whose parent, if it has one, has nothing to do with the cancellation.
+fn alone(one: &Judged) -> Look {
+    match (&one.look, &one.parent) {
+        (Look::Asked(Some(event_id), _), None) => Look::Reset(*event_id),
+        (look, _) => look.clone(),
+    }
+}
+
 /// What becomes of a child, given what became of its parent.
 fn below(parent: &Judged, child: &Judged) -> Look {
-    if !matches!(child.look, Look::Reset(_)) {
-        return child.look.clone();
-    }
     let left = |why, detail: &str| Look::Left(why, detail.to_owned());
+    match &child.look {
+        Look::Reset(_) => {}
+        // Its parent ended before it heard of its end, and waits for it now.
+        Look::Asked(Some(back_to), _) if parent.runs_on() && parent.waits_for(child).is_some() => {
+            let reset = Judged {
+                look: Look::Reset(*back_to),
+                ..child.clone()
+            };
+            return below(parent, &reset);
+        }
+        look => return look.clone(),
+    }
     match (&parent.look, parent.waits_for(child)) {
         // The parent's commands of the task to which it is reset are undone, and given again.
         (Look::Reset(event_id), Some(edge)) if edge.initiated_id > *event_id => left(Why::StartedByParent, ""),
@@ -181,21 +226,22 @@ fn below(parent: &Judged, child: &Judged) -> Look {
         }
         // Not the cancellation's.
         (Look::Stranger | Look::Candidate, _) => child.look.clone(),
-        (Look::Left(..) | Look::Unsettled, _) => left(Why::ParentNotRestored, ""),
+        (Look::Left(..) | Look::Asked(..) | Look::Unsettled, _) => left(Why::ParentNotRestored, ""),
     }
 }
 
 /// How many of each origin there are among those that the cancellation ended.
-pub(super) fn origins(judged: &[Judged]) -> (u64, u64, u64) {
+pub(super) fn origins(judged: &[Judged]) -> [u64; 4] {
     let count = |wanted: &[Origin]| {
         let all = judged.iter().filter(|one| one.look != Look::Stranger);
         all.filter(|one| wanted.contains(&one.seed.origin)).count() as u64
     };
-    (
+    [
         count(&[Origin::Journal]),
         count(&[Origin::Cascade, Origin::Waited]),
         count(&[Origin::Index]),
-    )
+        count(&[Origin::Asked]),
+    ]
 }
 
 #[cfg(test)]
@@ -214,7 +260,10 @@ mod tests {
             run_id: format!("r-{id}"),
             first_run_id: format!("f-{id}"),
             workflow_type: "T".into(),
-            parent: parent.map(str::to_owned),
+            parent: parent.map(|id| Parent {
+                workflow_id: id.to_owned(),
+                run_id: format!("r-{id}"),
+            }),
             children: children
                 .iter()
                 .map(|(id, initiated_id)| Child {
@@ -287,13 +336,57 @@ mod tests {
     }
 
     #[test]
-    fn of_two_chains_under_one_id_the_current_one_counts() {
-        let earlier = judged("w", None, Look::Left(Why::StartedAnew, String::new()), &[]);
+    fn a_child_belongs_to_the_run_that_started_it() {
+        let mut earlier = judged("w", None, Look::Left(Why::StartedAnew, String::new()), &[]);
+        earlier.seed.run_id = "earlier".to_owned();
+        earlier.seed.first_run_id = "earlier-first".to_owned();
+        let mut of_earlier = judged("of-earlier", Some("w"), Look::Reset(4), &[]);
+        of_earlier.parent = Some(Parent {
+            workflow_id: "w".to_owned(),
+            run_id: "earlier".to_owned(),
+        });
+        let mut of_a_middle_run = judged("of-a-middle-run", Some("w"), Look::Reset(4), &[]);
+        of_a_middle_run.parent = Some(Parent {
+            workflow_id: "w".to_owned(),
+            run_id: "nobody-knows".to_owned(),
+        });
         let plan = order(vec![
-            judged("w", None, Look::Reset(4), &[("child", 3)]),
             earlier,
-            judged("child", Some("w"), Look::Reset(4), &[]),
+            judged("w", None, Look::Reset(4), &[]),
+            of_earlier,
+            of_a_middle_run,
+            judged("of-current", Some("w"), Look::Reset(4), &[]),
         ]);
-        assert_eq!(order_of(&plan), [("w", 0), ("child", 1)]);
+        assert_eq!(order_of(&plan), [("w", 0), ("of-a-middle-run", 1), ("of-current", 1)]);
+        assert_eq!(plan.left.counts[&Why::ParentNotRestored], 1);
+        let leaves: Vec<_> = plan.items.iter().map(|item| item.leaf).collect();
+        assert_eq!(leaves, [false, true, true]);
+    }
+
+    #[test]
+    fn what_ended_when_asked_goes_back_only_where_nobody_has_heard_of_it() {
+        let asked = |id, parent, event_id, children: &[(&str, i64)]| {
+            judged(id, parent, Look::Asked(event_id, "how".to_owned()), children)
+        };
+        let plan = order(vec![
+            asked("alone", None, Some(4), &[]),
+            asked("cannot", None, None, &[]),
+            asked("of-a-stranger", Some("stranger"), Some(4), &[]),
+            judged("killed", None, Look::Reset(14), &[("in-vain", 5), ("anew", 15)]),
+            asked("in-vain", Some("killed"), Some(4), &[]),
+            asked("anew", Some("killed"), Some(4), &[]),
+            asked("heard", Some("killed"), Some(4), &[]),
+            judged("below", Some("cannot"), Look::Reset(4), &[]),
+        ]);
+        assert_eq!(order_of(&plan), [("alone", 0), ("killed", 0), ("in-vain", 1)]);
+        let counts: Vec<_> = plan.left.counts.iter().map(|(why, count)| (*why, *count)).collect();
+        assert_eq!(
+            counts,
+            [
+                (Why::StartedByParent, 1),
+                (Why::ParentNotRestored, 1),
+                (Why::EndedWhenAsked, 3)
+            ]
+        );
     }
 }

@@ -167,8 +167,8 @@ pub(super) async fn run(
 /// How far a part is. Outcomes come in any order; only what has no gap before it is in the checkpoint.
 struct Progress {
     output: ResetOutput,
-    /// Outcomes after a gap.
-    ahead: BTreeMap<u64, (Outcome, Named)>,
+    /// Outcomes after a gap, and whether that item is a leaf.
+    ahead: BTreeMap<u64, (Outcome, Named, bool)>,
     lost_parents: HashSet<String>,
 }
 
@@ -195,16 +195,18 @@ impl Progress {
             workflow_type: item.workflow_type.clone(),
             ..Named::default()
         };
-        if matches!(outcome, Outcome::Left(..)) {
+        if matches!(outcome, Outcome::Left(..)) && !item.leaf {
             self.lost_parents.insert(item.workflow_id.clone());
         }
-        self.ahead.insert(at as u64, (outcome, named));
-        while let Some((outcome, named)) = self.ahead.remove(&self.output.done) {
+        self.ahead.insert(at as u64, (outcome, named, item.leaf));
+        while let Some((outcome, named, leaf)) = self.ahead.remove(&self.output.done) {
             self.output.done += 1;
             match outcome {
                 Outcome::Restored => self.output.restored += 1,
                 Outcome::Left(why, detail) => {
-                    self.output.lost_parents.push(named.workflow_id.clone());
+                    if !leaf {
+                        self.output.lost_parents.push(named.workflow_id.clone());
+                    }
                     self.output.left.note(why, || Named { detail, ..named });
                 }
                 // Never noted: it has no outcome.
@@ -267,6 +269,14 @@ mod tests {
             (given_up.output.done, given_up.output.left.counts[&Why::NotTried]),
             (4, 1)
         );
+        // Of a leaf nobody needs to know.
+        let mut leaves = Progress::new(ResetOutput::default(), &ResetInput::default());
+        let leaf = Item {
+            leaf: true,
+            ..item("leaf", None)
+        };
+        leaves.note(0, &leaf, Outcome::Left(Why::Refused, String::new()));
+        assert_eq!((leaves.output.left.total(), leaves.output.lost_parents.len()), (1, 0));
         // The next attempt knows it, too.
         let next = Progress::new(checkpoint, &ResetInput::default());
         assert!(next.parent_is_lost(&items[3]));

@@ -1,6 +1,6 @@
 //! Restorations as workflows of the canceler namespace: started, joined, and seen by one Describe.
 
-use quell_api::{canceler::v1 as pb, ids::restoration_workflow};
+use quell_api::{canceler::v1 as pb, ids::restoration_workflow, target::OPEN};
 use quell_mesh::{Error, NamespaceClient};
 use temporalio_client::{
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions, errors::WorkflowStartError,
@@ -31,6 +31,33 @@ pub(super) async fn start(canceler: &NamespaceClient, asked: Asked) -> Result<bo
         Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Asks the last one of a cancellation to end. One that has ended is left as it is.
+pub(super) async fn stop(canceler: &NamespaceClient, id: &str, reason: String) -> Result<(), Error> {
+    if View::read(canceler, id).await?.ended {
+        return Ok(());
+    }
+    // It may end between the two calls.
+    let told = canceler.tell::<RestoreWorkflow, _>(restoration_workflow(id), RestoreWorkflow::stop, reason);
+    told.await.map(drop)
+}
+
+/// The ids of cancellations that are being undone; at most a page of them.
+pub(crate) async fn running(canceler: &NamespaceClient) -> Result<Vec<String>, Error> {
+    let prefix = restoration_workflow("");
+    let query = format!("WorkflowType = \"RestoreWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND {OPEN}");
+    let (rows, _) = canceler.list(query, 1_000, Vec::new()).await?;
+    let mut running = Vec::new();
+    for row in rows {
+        let id = row.workflow_id();
+        let id = id.strip_prefix(&prefix).unwrap_or(id);
+        // The index may not know yet that it has ended.
+        if !View::read(canceler, id).await?.ended {
+            running.push(id.to_owned());
+        }
+    }
+    Ok(running)
 }
 
 /// A restoration, as last seen.

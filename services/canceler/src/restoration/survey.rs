@@ -50,37 +50,27 @@ pub(super) struct Surveyor<'a> {
     pub(super) surveyed: &'a AtomicU64,
 }
 
-/// What ended because it was asked to was not terminated, and is not in the plan.
-fn asked_to_end(executions: u64) -> Vec<String> {
-    if executions == 0 {
-        return Vec::new();
-    }
-    vec![format!(
-        "about {executions} executions ended because they were asked to (the journal says which were): they are not restored, and a restored \
-         parent hears that its child was cancelled"
-    )]
-}
-
 impl Surveyor<'_> {
     /// Looks at everything and writes the plan; nothing is written when more than `max_affected` would be reset.
     pub(super) async fn run(&self, max_affected: u64, folder: &str) -> Result<Surveyed, Failed> {
-        let seeds = self.ground.seeds(self.payloads).await?;
-        let mut judged = self.look_around(seeds).await?;
+        let seeds = self.ground.seeds(self.payloads, max_affected).await?;
+        let mut judged = self.look_around(seeds.all).await?;
         if self.ground.lacking {
             judged = self.add_from_index(judged).await?;
         }
-        let (stopped, cascade, found) = plan::origins(&judged);
+        let [stopped, cascade, found, ended_when_asked] = plan::origins(&judged);
         let plan = plan::order(judged);
         let planned = plan.items.len() as u64;
         let mut surveyed = Surveyed {
             stopped,
             cascade,
             found,
+            ended_when_asked,
             planned,
             levels: plan.levels,
             plan: Vec::new(),
             left: plan.left,
-            warnings: asked_to_end(self.ground.ended_when_asked),
+            warnings: Vec::new(),
         };
         if self.ground.lacking {
             surveyed.warnings.push(
@@ -107,7 +97,7 @@ impl Surveyor<'_> {
             frontier = Vec::new();
             for one in &level {
                 let origin = match &one.look {
-                    Look::Reset(_) => Origin::Cascade,
+                    Look::Reset(_) | Look::Asked(..) => Origin::Cascade,
                     Look::Left(Why::AlreadyRestored, _) => Origin::Waited,
                     _ => continue,
                 };
@@ -154,7 +144,7 @@ impl Surveyor<'_> {
         };
         if look == Look::Candidate {
             let ending = self.main.ending(&seed.workflow_id, &current.run_id, span.since_ms);
-            look = by_history(&seed, &ending.await.map_err(Failed::Call)?, span);
+            look = by_history(&seed, &current, &ending.await.map_err(Failed::Call)?, span);
         }
         let workflow_type = Some(current.workflow_type).filter(|name| !name.is_empty());
         // What was restored and has ended since waits for nobody: what became of its children then is none of ours.

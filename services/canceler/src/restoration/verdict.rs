@@ -22,6 +22,8 @@ pub(super) enum Origin {
     Waited,
     /// The journal lacks it; the index has it as terminated.
     Index,
+    /// The journal has it as asked to end, and not as stopped.
+    Asked,
 }
 
 /// An execution to be looked at.
@@ -56,6 +58,8 @@ pub(super) enum Look {
     Reset(i64),
     /// It is not.
     Left(Why, String),
+    /// It ended when it was asked to, in this way. It is to be reset to this event, if there is one, unless its parent has heard of its end.
+    Asked(Option<i64>, String),
     /// It is about to be terminated by the cascade: look again.
     Unsettled,
     /// It has nothing to do with the cancellation.
@@ -72,7 +76,7 @@ impl Look {
 pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Span) -> Look {
     let Some(current) = current else {
         return match seed.origin {
-            Origin::Journal | Origin::Cascade => Look::left(Why::Gone),
+            Origin::Journal | Origin::Cascade | Origin::Asked => Look::left(Why::Gone),
             Origin::Waited | Origin::Index => Look::Stranger,
         };
     };
@@ -100,26 +104,33 @@ pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Sp
         // It ended by itself while its parent was down: that never heard of it, and would wait for it for ever.
         Origin::Cascade if current.close_ms >= span.since_ms => Look::Candidate,
         Origin::Waited if !open && (span.since_ms..=span.end_ms).contains(&current.close_ms) => Look::Candidate,
+        Origin::Asked if !open && current.close_ms >= span.since_ms && in_time => Look::Candidate,
         Origin::Journal | Origin::Cascade => Look::Left(Why::NotTerminated, ended(current.status)),
-        Origin::Waited | Origin::Index => Look::Stranger,
+        // What was asked and did not end, or not in answer to that, is where it would be.
+        Origin::Waited | Origin::Index | Origin::Asked => Look::Stranger,
     }
 }
 
 /// By the end of its history.
-pub(super) fn by_history(seed: &Seed, ending: &Ending, span: &Span) -> Look {
+pub(super) fn by_history(seed: &Seed, current: &Described, ending: &Ending, span: &Span) -> Look {
     let Some(reason) = &ending.terminated else {
         return match (seed.origin, ending.event_id) {
             // Its last task is done once more, and its parent hears of its end.
             (Origin::Cascade | Origin::Waited, Some(event_id)) => Look::Reset(event_id),
             (Origin::Cascade | Origin::Waited, None) => Look::left(Why::NoWorkflowTask),
             (Origin::Journal, _) => Look::left(Why::NotTerminated),
-            (Origin::Index, _) => Look::Stranger,
+            (Origin::Asked, event_id) if ending.asked => {
+                // Whatever has completed or failed may have done so whether it was asked or not: it is not done once more.
+                let can_go_back = current.status == Status::Canceled && !ending.met_child;
+                Look::Asked(event_id.filter(|_| can_go_back), ended(current.status))
+            }
+            (Origin::Index | Origin::Asked, _) => Look::Stranger,
         };
     };
     let ours = *reason == span.reason;
     let cascade = reason == BY_PARENT;
     let by_us = match seed.origin {
-        Origin::Journal | Origin::Cascade | Origin::Waited => ours || cascade,
+        Origin::Journal | Origin::Cascade | Origin::Waited | Origin::Asked => ours || cascade,
         Origin::Index => ours,
     };
     match (by_us, seed.origin, ending.event_id) {
@@ -256,8 +267,9 @@ mod tests {
             let ending = Ending {
                 terminated: Some(reason.into()),
                 event_id,
+                ..Ending::default()
             };
-            by_history(&seed(origin), &ending, &span())
+            by_history(&seed(origin), &terminated(), &ending, &span())
         };
         assert_eq!(look(Origin::Journal, "too many", Some(7)), Look::Reset(7));
         assert_eq!(look(Origin::Cascade, BY_PARENT, Some(7)), Look::Reset(7));
@@ -273,10 +285,10 @@ mod tests {
         assert_eq!(look(Origin::Index, BY_PARENT, Some(7)), Look::Stranger);
         let by_itself = |origin| {
             let ending = Ending {
-                terminated: None,
                 event_id: Some(7),
+                ..Ending::default()
             };
-            by_history(&seed(origin), &ending, &span())
+            by_history(&seed(origin), &terminated(), &ending, &span())
         };
         assert_eq!(by_itself(Origin::Cascade), Look::Reset(7));
         assert_eq!(left(&by_itself(Origin::Journal)), Some(Why::NotTerminated));
@@ -284,5 +296,40 @@ mod tests {
             left(&look(Origin::Journal, "too many", None)),
             Some(Why::NoWorkflowTask)
         );
+    }
+    #[test]
+    fn what_ended_when_it_was_asked_is_told_from_what_did_so_by_itself() {
+        let asked = seed(Origin::Asked);
+        let closed = |status, close_ms| Described {
+            status,
+            close_ms,
+            ..terminated()
+        };
+        let look = |current: &Described| by_description(&asked, Some(current), &span());
+        let canceled = closed(Status::Canceled, 5_000);
+        assert_eq!(look(&canceled), Look::Candidate);
+        assert_eq!(look(&closed(Status::Running, 0)), Look::Stranger, "it did not end");
+        let later = span().end_ms + CLOCKS_APART_MS + 1;
+        assert_eq!(look(&closed(Status::Canceled, later)), Look::Stranger);
+        let history = |current: &Described, asked_in_time, met_child| {
+            let ending = Ending {
+                terminated: None,
+                event_id: Some(7),
+                asked: asked_in_time,
+                met_child,
+            };
+            by_history(&asked, current, &ending, &span())
+        };
+        let detail = || "it ended as CANCELED".to_owned();
+        assert_eq!(history(&canceled, true, false), Look::Asked(Some(7), detail()));
+        assert_eq!(history(&canceled, true, true), Look::Asked(None, detail()));
+        assert_eq!(
+            history(&canceled, false, false),
+            Look::Stranger,
+            "it never heard the request"
+        );
+        let completed = closed(Status::Completed, 5_000);
+        let detail = "it ended as COMPLETED".to_owned();
+        assert_eq!(history(&completed, true, false), Look::Asked(None, detail));
     }
 }

@@ -29,6 +29,8 @@ use crate::cancellation::convert::epoch_ms;
 
 /// Longer than any survey or part of a plan takes.
 const NO_LIMIT: Duration = Duration::from_secs(30 * 86_400);
+/// Parents that may be lost before it ends: a server that refuses so many refuses the rest as well, and each part is told of all of them.
+const LOST_PARENTS: usize = 1_000;
 /// How long the source is told, all attempts together.
 const RESUME: Duration = Duration::from_secs(60);
 
@@ -133,10 +135,11 @@ async fn restore(
     report.stopped = surveyed.stopped;
     report.cascade = surveyed.cascade;
     report.found = surveyed.found;
+    report.ended_when_asked = surveyed.ended_when_asked;
     report.levels = surveyed.levels;
     report.left = surveyed.left;
     surveyed.warnings.into_iter().for_each(|warning| report.warn(warning));
-    standing.surveyed = report.stopped + report.cascade + report.found;
+    standing.surveyed = report.stopped + report.cascade + report.found + report.ended_when_asked;
     standing.planned = surveyed.planned;
     standing.phase = Phase::Resetting;
     publish(ctx, standing)?;
@@ -173,6 +176,13 @@ async fn restore(
                 report.restored += output.restored;
                 report.left.add(output.left);
                 lost_parents.extend(output.lost_parents);
+                if left > 0 && lost_parents.len() > LOST_PARENTS {
+                    report.warn(format!(
+                        "more than {LOST_PARENTS} parents could not be reset: the rest was not tried"
+                    ));
+                    report.verdict = Some(Verdict::Aborted);
+                    break;
+                }
             }
             Err(error) => {
                 *report.left.counts.entry(Why::NotTried).or_default() += left;
@@ -189,6 +199,7 @@ async fn restore(
 
     if let Some(workload_id) = asked.resume.clone()
         && !token.is_cancelled()
+        && report.verdict.is_none()
     {
         standing.phase = Phase::Resuming;
         publish(ctx, standing)?;
