@@ -84,9 +84,7 @@ impl TemporalRecords {
         };
         let client = self.canceler.client().await?;
         let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        decode_payloads(&mut described, client.options().data_converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
+        decode_payloads(&mut described, client.options().data_converter.codec(), &context).await?;
         Ok(Some(described))
     }
 }

@@ -172,7 +172,10 @@ pub(crate) async fn journal(
     let receipt = if ended {
         match receipt(canceler, id).await {
             Ok(receipt) => Some(receipt),
-            Err(Error::FailedPrecondition { .. }) => None,
+            Err(Error::FailedPrecondition {
+                reason: Reason::WrongState,
+                ..
+            }) => None,
             Err(error) => return Err(error),
         }
     } else {
@@ -211,24 +214,33 @@ async fn list_those(
         query: format!("WorkflowType = \"BulkCancelWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND {condition}"),
     };
     let mut stub = client.connection().workflow_service();
-    let mut answer = stub
+    let answer = stub
         .list_workflow_executions(no_retry(request))
         .await
         .map_err(from_temporal)?
         .into_inner();
     let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
     let converter = &client.options().data_converter;
-    decode_payloads(&mut answer, converter.codec(), &context)
-        .await
-        .map_err(Error::internal)?;
     let mut views = Vec::with_capacity(answer.executions.len());
-    for info in answer.executions {
+    for mut info in answer.executions {
         let workflow_id = info
             .execution
             .as_ref()
             .map(|execution| execution.workflow_id.clone())
             .unwrap_or_default();
         let id = workflow_id.strip_prefix(&prefix).unwrap_or(&workflow_id);
+        match decode_payloads(&mut info, converter.codec(), &context)
+            .await
+            .map_err(Error::from)
+        {
+            Ok(()) => {}
+            // One that cannot be read any more (its key was taken away, say) must not hide the others, nor keep new ones from starting.
+            Err(error @ Error::FailedPrecondition { .. }) => {
+                tracing::warn!(cancellation_id = id, %error, "the memo of a cancellation cannot be read");
+                info.memo = None;
+            }
+            Err(error) => return Err(error),
+        }
         views.push(View::of_info(id, info, converter.payload_converter())?);
     }
     // Stores list what is open first, then by time of closing.

@@ -83,9 +83,7 @@ impl View {
     async fn of(id: &str, mut described: DescribeWorkflowExecutionResponse, client: &Client) -> Result<Self, Error> {
         let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
         let converter = &client.options().data_converter;
-        decode_payloads(&mut described, converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
+        decode_payloads(&mut described, converter.codec(), &context).await?;
         let info = described.workflow_execution_info.unwrap_or_default();
         let mut view = Self::of_info(id, info, converter.payload_converter())?;
         view.add_pending(described.pending_activities, converter.payload_converter());

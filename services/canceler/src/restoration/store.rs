@@ -76,9 +76,7 @@ impl View {
             .into_inner();
         let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
         let converter = &client.options().data_converter;
-        decode_payloads(&mut described, converter.codec(), &context)
-            .await
-            .map_err(Error::internal)?;
+        decode_payloads(&mut described, converter.codec(), &context).await?;
         let info = described.workflow_execution_info.unwrap_or_default();
         let ended = !matches!(
             info.status(),
