@@ -22,6 +22,7 @@
 //! | [`scope`], [`schedules`] | descendants, suspects; schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
+//! | [`store_lost`] | the payload store lost in the middle of a cancellation |
 //! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
 //! | [`locked`] | tokens, roles, TLS, limits, audit: who does not belong does not get in |
 //! | [`secured`] | Temporal behind an API key and behind client certificates, renewed |
@@ -79,6 +80,8 @@ mod scope;
 mod secured;
 mod shapes;
 mod signed;
+mod slow_source;
+mod store_lost;
 mod tokens;
 mod trace;
 mod tree;
