@@ -13,7 +13,8 @@ use quell_cli::dev::Part;
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 
-async fn adjust(client: &mut Canceler, id: &str, limits: Limits) -> Result<Limits, Status> {
+/// Changes limits; tells what holds then.
+pub(crate) async fn adjust(client: &mut Canceler, id: &str, limits: Limits) -> Result<Limits, Status> {
     let request = AdjustCancellationRequest {
         cancellation_id: id.to_owned(),
         limits: Some(limits),

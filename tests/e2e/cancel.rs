@@ -293,7 +293,12 @@ pub(crate) fn check_journal_after_a_kill(receipt: &Receipt, payloads: &Path) {
 }
 
 fn outcomes_in_journal(receipt: &Receipt, payloads: &Path) -> i64 {
-    let mut outcomes = 0;
+    i64::try_from(journal(receipt, payloads).len()).expect("a journal has fewer lines")
+}
+
+/// The outcomes in a journal, each chunk held against the receipt.
+pub(crate) fn journal(receipt: &Receipt, payloads: &Path) -> Vec<serde_json::Value> {
+    let mut outcomes = Vec::new();
     for chunk in &receipt.journal {
         let path = payloads.join(&chunk.key);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -304,7 +309,7 @@ fn outcomes_in_journal(receipt: &Receipt, payloads: &Path) -> i64 {
             .map(|line| serde_json::from_str(line).expect("JSON lines"))
             .collect();
         assert_eq!(i64::try_from(lines.len()).ok(), Some(chunk.outcomes), "{}", chunk.key);
-        outcomes += chunk.outcomes;
+        outcomes.extend(lines);
     }
     outcomes
 }

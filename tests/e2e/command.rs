@@ -2,7 +2,7 @@
 
 use crate::{
     cancel::grown,
-    harness::{Mesh, mesh, unique},
+    harness::{Mesh, Shared, mesh, unique},
     outside::{self, Ran, json},
     poll::{SOON, eventually, when},
 };
@@ -14,8 +14,8 @@ async fn quell(mesh: &Mesh, args: &[&str]) -> Ran {
     outside::run(&mut prepared(mesh, args)).await
 }
 
-/// `quell` with the shared mesh's addresses in its environment.
-pub(crate) fn prepared(mesh: &Mesh, args: &[&str]) -> Command {
+/// `quell` with a mesh's addresses in its environment.
+pub(crate) fn prepared(mesh: &Shared, args: &[&str]) -> Command {
     let mut command = Command::new(&mesh.quell);
     command
         .args(args)

@@ -26,7 +26,7 @@ use quell_api::{
     },
 };
 use quell_cli::{
-    dev::{DevMesh, JaegerWish, Part, ServiceBinaries, find_binaries, health},
+    dev::{DevMesh, DevMeshBuilder, JaegerWish, Part, ServiceBinaries, find_binaries, health},
     process::{Process, Spec},
     tools::{self, Reach},
 };
@@ -52,7 +52,7 @@ static SHARED: OnceCell<Result<Shared, String>> = OnceCell::const_new();
 static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
 static BATCH_SLOT: Mutex<()> = Mutex::const_new(());
 
-/// What all tests share.
+/// What all tests share, or what one test has for itself ([`Apart`]).
 pub(crate) struct Shared {
     dev: DevMesh,
     binaries: ServiceBinaries,
@@ -75,6 +75,31 @@ impl Deref for Mesh {
 
     fn deref(&self) -> &Shared {
         self.shared
+    }
+}
+
+/// A mesh of a test's own, all of whose parts it may kill: its Temporal, too. It ends when it is dropped.
+pub(crate) struct Apart(Shared);
+
+impl Deref for Apart {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Apart {
+    /// Kills a part with SIGKILL.
+    pub(crate) async fn kill(&self, part: Part) {
+        self.dev.kill(part).await.expect("it can be killed");
+    }
+
+    /// Starts killed parts again, on their ports, and waits until all services are ready: without Temporal none of them is.
+    pub(crate) async fn start(&self, parts: &[Part]) {
+        for part in parts.iter().chain(&Part::SERVICES) {
+            self.dev.start(*part).await.expect("it is ready again");
+        }
     }
 }
 
@@ -227,6 +252,19 @@ impl Shared {
     /// All programs of services, for another mesh.
     pub(crate) fn binaries(&self) -> ServiceBinaries {
         self.binaries.clone()
+    }
+
+    /// A mesh of a test's own, with the same programs; its files lie in the folder of the run.
+    pub(crate) async fn apart(&self, name: &str, builder: DevMeshBuilder) -> Apart {
+        let builder = builder.binaries(self.binaries()).folder(self.folder(name));
+        let dev = builder.ready_within(READY_WITHIN).start().await;
+        Apart(Shared {
+            dev: dev.expect("a mesh of the test's own starts"),
+            binaries: self.binaries(),
+            temporal_cli: self.temporal_cli.clone(),
+            grpcurl: self.grpcurl.clone(),
+            quell: self.quell.clone(),
+        })
     }
 
     /// A folder for a test's own files, in the folder of the run.

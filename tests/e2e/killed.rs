@@ -188,7 +188,8 @@ async fn kill_batch_service(mesh: &Mesh, restart: bool) -> (Own, Receipt) {
     (batch, receipt)
 }
 
-async fn operations(channel: &Channel) -> Result<Vec<BatchOperation>, String> {
+/// Batch operations as the batch service lists them.
+pub(crate) async fn operations(channel: &Channel) -> Result<Vec<BatchOperation>, String> {
     let answer = BatchOperationServiceClient::new(channel.clone())
         .list_batch_operations(ListBatchOperationsRequest::default())
         .await;

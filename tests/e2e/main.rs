@@ -22,6 +22,7 @@
 //! | [`scope`], [`schedules`] | descendants, suspects; schedules |
 //! | [`payloads`] | 1, 5 and 30 MB through the codec |
 //! | [`drain`], [`alone`], [`killed`] | the life of a process: asked to end, without Temporal, killed |
+//! | [`killed_phases`], [`store_lost`] | each part killed in each phase of a cancellation, Temporal too; the payload store lost on the way |
 //! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
 //! | [`locked`] | tokens, roles, TLS, limits, audit: who does not belong does not get in |
 //! | [`secured`] | Temporal behind an API key and behind client certificates, renewed |
@@ -58,6 +59,7 @@ mod guards;
 mod hangs;
 mod harness;
 mod killed;
+mod killed_phases;
 mod locked;
 mod main_job;
 mod metrics;
@@ -84,6 +86,8 @@ mod several;
 mod shapes;
 mod shop;
 mod signed;
+mod slow_source;
+mod store_lost;
 mod tokens;
 mod trace;
 mod tree;

@@ -127,14 +127,17 @@ impl Node<'_> {
             ..Default::default()
         };
         let mut service = client.connection().workflow_service();
-        let task = service
-            .poll_workflow_task_queue(poll.into_request())
-            .await
-            .expect("the poll is answered")
-            .into_inner();
+        // A poll may end without a task, before the server has made it.
+        let task_token = eventually(SOON, "its task comes", async || {
+            let answer = service.poll_workflow_task_queue(poll.clone().into_request()).await;
+            let token = answer.map_err(|status| status.to_string())?.into_inner().task_token;
+            when(!token.is_empty(), || "no task".to_owned())?;
+            Ok(token)
+        })
+        .await;
         let done = RespondWorkflowTaskCompletedRequest {
             namespace: "main".to_owned(),
-            task_token: task.task_token,
+            task_token,
             identity: "e2e".to_owned(),
             commands,
             ..Default::default()

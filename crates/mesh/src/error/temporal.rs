@@ -9,10 +9,12 @@ use temporalio_client::errors::{
     ClientConnectError, ClientError, WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError,
     WorkflowStartError, WorkflowUpdateError,
 };
+use temporalio_common::data_converters::PayloadConversionError;
 use tonic::{Code, Status};
 use tonic_types::FieldViolation;
 
 use super::{DEFAULT_RETRY, Error, Reason};
+use crate::payload::CodecError;
 
 /// Translates the status of a Temporal rpc. A missing execution comes without its name: add it by
 /// [`Error::named`].
@@ -73,6 +75,19 @@ fn detail_name(status: &Status) -> String {
         .unwrap_or_default()
 }
 
+/// What came of a payload: the store's own error, or what is wrong with what it holds.
+impl From<PayloadConversionError> for Error {
+    fn from(error: PayloadConversionError) -> Self {
+        match error {
+            PayloadConversionError::EncodingError(cause) => match cause.downcast::<CodecError>() {
+                Ok(error) => (*error).into(),
+                Err(other) => Error::Internal(anyhow::Error::from_boxed(other)),
+            },
+            other => Error::Internal(other.into()),
+        }
+    }
+}
+
 impl From<WorkflowStartError> for Error {
     fn from(error: WorkflowStartError) -> Self {
         match error {
@@ -81,6 +96,7 @@ impl From<WorkflowStartError> for Error {
                 name: String::new(),
             },
             WorkflowStartError::Rpc(status) => from_temporal(status),
+            WorkflowStartError::PayloadConversion(error) => error.into(),
             other => Error::Internal(other.into()),
         }
     }
@@ -90,6 +106,7 @@ impl From<WorkflowInteractionError> for Error {
     fn from(error: WorkflowInteractionError) -> Self {
         match error {
             WorkflowInteractionError::NotFound(status) | WorkflowInteractionError::Rpc(status) => from_temporal(status),
+            WorkflowInteractionError::PayloadConversion(error) => error.into(),
             other => Error::Internal(other.into()),
         }
     }
@@ -104,6 +121,7 @@ impl From<WorkflowQueryError> for Error {
                 "workflow execution",
                 format!("its state is {status:?}"),
             ),
+            WorkflowQueryError::PayloadConversion(error) => error.into(),
             other => Error::Internal(other.into()),
         }
     }
@@ -113,6 +131,7 @@ impl From<WorkflowUpdateError> for Error {
     fn from(error: WorkflowUpdateError) -> Self {
         match error {
             WorkflowUpdateError::NotFound(status) | WorkflowUpdateError::Rpc(status) => from_temporal(status),
+            WorkflowUpdateError::PayloadConversion(error) => error.into(),
             other => Error::Internal(other.into()),
         }
     }
@@ -131,6 +150,7 @@ impl From<WorkflowGetResultError> for Error {
             WorkflowGetResultError::TimedOut => {
                 Error::precondition(Reason::WrongState, "workflow execution", "it timed out")
             }
+            WorkflowGetResultError::PayloadConversion(error) => error.into(),
             other => Error::Internal(other.into()),
         }
     }

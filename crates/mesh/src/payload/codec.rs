@@ -22,7 +22,7 @@ use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 use super::keys::decrypt;
 use super::{PayloadKeys, PayloadStore};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 
 /// Value of the metadata key `encoding` of a payload that lies in the store.
 pub const ENCODING: &str = "quell/claim-check";
@@ -63,6 +63,18 @@ pub enum CodecError {
 impl From<CodecError> for PayloadConversionError {
     fn from(error: CodecError) -> Self {
         Self::EncodingError(Box::new(error))
+    }
+}
+
+/// For whoever asked for what is in the payload.
+impl From<CodecError> for Error {
+    fn from(error: CodecError) -> Self {
+        let reason = match error {
+            CodecError::Store(error) => return error,
+            CodecError::Missing(_) => Reason::PayloadMissing,
+            CodecError::Reference(_) | CodecError::Corrupt(_) | CodecError::Encryption(_) => Reason::PayloadCorrupt,
+        };
+        Self::precondition(reason, "payload", error.to_string())
     }
 }
 

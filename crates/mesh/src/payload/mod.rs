@@ -10,6 +10,7 @@
 mod codec;
 mod keys;
 
+pub(crate) use codec::CodecError;
 pub use codec::{ENCODING, OversizeCodec};
 pub use keys::{ENCRYPTED, PayloadKeys};
 

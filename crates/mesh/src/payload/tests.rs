@@ -79,11 +79,35 @@ async fn a_missing_payload_is_named() {
     for file in stored_files(folder.path()) {
         std::fs::remove_file(file).unwrap();
     }
-    let error = codec.decode(&context(), encoded).await.unwrap_err().to_string();
+    let error = Error::from(codec.decode(&context(), encoded).await.unwrap_err());
+    assert_eq!(error.reason(), Reason::PayloadMissing);
+    let error = error.to_string();
     assert!(
         error.contains("PAYLOAD_MISSING") && error.contains("retrying cannot help"),
         "{error}"
     );
+}
+
+/// A file where the folder should be stands for any store that does not answer: it may pass, and nothing is called missing.
+#[tokio::test]
+async fn a_store_that_is_gone_is_no_missing_payload() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let encoded = store.codec().encode(&context(), vec![payload(4000)]).await.unwrap();
+    let place = folder.path().join("not/there/yet");
+    std::fs::rename(&place, folder.path().join("away")).unwrap();
+    std::fs::write(&place, "no folder").unwrap();
+    let codec = store.codec();
+    let reading = codec.decode(&context(), encoded.clone()).await.unwrap_err();
+    let writing = codec.encode(&context(), vec![payload(5000)]).await.unwrap_err();
+    let listing = store.list("payloads").await.unwrap_err();
+    for error in [reading.into(), writing.into(), listing] {
+        assert_eq!(error.reason(), Reason::PayloadStoreUnavailable, "{error}");
+        assert!(error.is_retryable());
+    }
+    std::fs::remove_file(&place).unwrap();
+    std::fs::rename(folder.path().join("away"), &place).unwrap();
+    assert_eq!(codec.decode(&context(), encoded).await.unwrap(), [payload(4000)]);
 }
 
 #[tokio::test]
@@ -95,7 +119,9 @@ async fn a_changed_payload_is_refused() {
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[2000] ^= 1;
     std::fs::write(&file, bytes).unwrap();
-    let error = codec.decode(&context(), encoded).await.unwrap_err().to_string();
+    let error = Error::from(codec.decode(&context(), encoded).await.unwrap_err());
+    assert_eq!(error.reason(), Reason::PayloadCorrupt);
+    let error = error.to_string();
     assert!(
         error.contains("PAYLOAD_CORRUPT") && error.contains("checksum"),
         "{error}"

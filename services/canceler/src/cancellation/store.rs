@@ -134,7 +134,10 @@ pub(crate) async fn journal(
     let receipt = if ended {
         match receipt(canceler, id).await {
             Ok(receipt) => Some(receipt),
-            Err(Error::FailedPrecondition { .. }) => None,
+            Err(Error::FailedPrecondition {
+                reason: Reason::WrongState,
+                ..
+            }) => None,
             Err(error) => return Err(error),
         }
     } else {
