@@ -133,23 +133,22 @@ impl Checker {
         range: RangeInclusive<Duration>,
     ) -> Duration {
         let Some(value) = value else { return default };
-        // The conversion would bring into form what is not normal: two signs, more nanoseconds than a second has.
-        let one_sign = value.seconds.signum() * i64::from(value.nanos.signum()) >= 0;
-        match Duration::try_from(value) {
-            _ if !one_sign || value.nanos.unsigned_abs() >= 1_000_000_000 => {
-                self.reject(
-                    field,
-                    "must be a valid duration: seconds and nanos of one sign, nanos below a second",
-                );
-                default
-            }
-            Ok(value) if range.contains(&value) => value,
-            Ok(_) => {
+        // By hand: prost's conversion brings into form what is not normal, and overflows on the smallest of all.
+        let normal = match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
+            (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Some(Duration::new(seconds, nanos)),
+            _ => None,
+        };
+        match normal {
+            Some(value) if range.contains(&value) => value,
+            Some(_) => {
                 self.reject(field, format!("must be from {:?} to {:?}", range.start(), range.end()));
                 default
             }
-            Err(_) => {
-                self.reject(field, "must be a valid duration that is not negative");
+            None => {
+                self.reject(
+                    field,
+                    "must be a valid duration that is not negative, with nanos below a second",
+                );
                 default
             }
         }

@@ -2,7 +2,7 @@
 //! that is there.
 
 use super::order;
-use crate::cancel::{millis, spec, workload};
+use crate::cancel::{millis, query, spec, workload};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Kind, MethodDescriptor, Value};
 use quell_api::{
@@ -13,6 +13,7 @@ use quell_api::{
         AdjustCancellationRequest, Limits, PreviewCancellationRequest, ReadJournalChunkRequest,
         StartCancellationRequest,
     },
+    r#type::v1::{AnyOf, Target, target::Selector},
     work::v1::{
         BatchProcessingSpec, OrderFault, PlaceOrderRequest, ProbeSpec, QuiesceRequest, ScheduleOrderRequest,
         SnowballLeaves, SnowballPacing, SnowballSpec, StartBatchProcessingRequest, StartProbeRequest,
@@ -24,15 +25,23 @@ use quell_api::{
 pub(super) fn requests(method: &MethodDescriptor, mark: &str) -> Vec<DynamicMessage> {
     let bytes: Vec<Vec<u8>> = match method.name() {
         "StartBatchOperation" => batches(mark).map(|request| request.encode_to_vec()).into(),
-        "PreviewCancellation" => vec![encoded(&PreviewCancellationRequest {
-            target: workload(mark),
-            ..Default::default()
-        })],
-        "StartCancellation" => vec![encoded(&StartCancellationRequest {
-            spec: Some(spec(workload(mark))),
-            validate_only: true,
-            ..Default::default()
-        })],
+        "PreviewCancellation" => [workload(mark), several(mark)]
+            .map(|target| {
+                encoded(&PreviewCancellationRequest {
+                    target,
+                    ..Default::default()
+                })
+            })
+            .into(),
+        "StartCancellation" => [workload(mark), several(mark)]
+            .map(|target| {
+                encoded(&StartCancellationRequest {
+                    spec: Some(spec(target)),
+                    validate_only: true,
+                    ..Default::default()
+                })
+            })
+            .into(),
         "AdjustCancellation" => vec![encoded(&AdjustCancellationRequest {
             cancellation_id: mark.to_owned(),
             limits: Some(Limits {
@@ -97,6 +106,18 @@ pub(super) fn requests(method: &MethodDescriptor, mark: &str) -> Vec<DynamicMess
     decoded.collect::<Result<_, _>>().unwrap()
 }
 
+/// Two targets that are one.
+fn several(mark: &str) -> Option<Target> {
+    Some(Target {
+        selector: Some(Selector::AnyOf(AnyOf {
+            targets: [workload(mark), query("WorkflowType = 'None'")]
+                .into_iter()
+                .flatten()
+                .collect(),
+        })),
+    })
+}
+
 fn encoded(request: &impl Message) -> Vec<u8> {
     request.encode_to_vec()
 }
@@ -138,7 +159,7 @@ fn batches(mark: &str) -> [StartBatchOperationRequest; 3] {
             ..of(BatchOperationKind::Signal)
         },
         StartBatchOperationRequest {
-            target: workload(mark),
+            target: several(mark),
             reset: Some(BatchReset {
                 to: Some(To::BuildId("none".to_owned())),
                 ..Default::default()
