@@ -66,9 +66,16 @@ async fn every_kind_does_what_it_says_to_a_thousand_workflows() {
     let mesh = mesh().await;
     let fast = ["worker.batcherRPS=2000", "worker.batcherConcurrency=10"];
     let own = Own::start(&mesh, "batch-kinds", &fast).await;
-    terminate(&own).await;
-    signal_and_terminate_some(&own).await;
-    cancel_then_delete(&own).await;
+    let id = unique("kinds");
+    let ids = own.start_many(&id).await;
+    // Nobody works on them, so they are open until they are terminated: one thousand is enough for all of these.
+    cancel(&own, &id, &ids).await;
+    signal_all_and_some(&own, &id, &ids).await;
+    let operation = own.run(request(&id, BatchOperationKind::Terminate)).await;
+    complete(&operation, EACH);
+    assert_eq!(operation.survivors, 0, "{operation:?}");
+    own.all_are(&ids, WorkflowExecutionStatus::Terminated).await;
+    delete_closed_and_open(&own, &id, &ids).await;
     reset(&own).await;
     assert_eq!(
         own.dev.stop().await,
@@ -77,66 +84,10 @@ async fn every_kind_does_what_it_says_to_a_thousand_workflows() {
     );
 }
 
-async fn terminate(own: &Own) {
-    let id = unique("terminate");
-    let ids = own.start_many(&id).await;
-    let operation = own.run(request(&id, BatchOperationKind::Terminate)).await;
+async fn cancel(own: &Own, id: &str, ids: &[String]) {
+    let operation = own.run(request(id, BatchOperationKind::Cancel)).await;
     complete(&operation, EACH);
-    assert_eq!(operation.survivors, 0, "{operation:?}");
-    own.all_are(&ids, WorkflowExecutionStatus::Terminated).await;
-}
-
-async fn signal_and_terminate_some(own: &Own) {
-    let id = unique("signal");
-    let ids = own.start_many(&id).await;
-    let (note, input) = ("note", ["{\"a\":[1,2]}", "\"two\""]);
-    let operation = own
-        .run(StartBatchOperationRequest {
-            signal: Some(signal(note, &input)),
-            ..request(&id, BatchOperationKind::Signal)
-        })
-        .await;
-    complete(&operation, EACH);
-    assert_eq!(
-        operation.survivors, 0,
-        "each has the signal in its history: {operation:?}"
-    );
-    own.all_are(&ids, WorkflowExecutionStatus::Running).await;
-    let wanted = vec![(note.to_owned(), input.map(str::to_owned).to_vec())];
-    let signals = futures::stream::iter(&ids).map(|id| async move { (id, own.signals(id).await) });
-    for (id, came) in signals.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
-        assert_eq!(came, wanted, "{id}");
-    }
-
-    // A list: those that are named, and no other.
-    let (named, others) = ids.split_at(50);
-    let executions = named.iter().map(|id| BatchExecution {
-        workflow_id: id.clone(),
-        run_id: String::new(),
-    });
-    let operation = own
-        .run(StartBatchOperationRequest {
-            target: None,
-            executions: executions.collect(),
-            ..request(&id, BatchOperationKind::Terminate)
-        })
-        .await;
-    complete(&operation, named.len());
-    assert_eq!(
-        (operation.survivors, operation.query.as_str()),
-        (0, ""),
-        "{operation:?}"
-    );
-    own.all_are(named, WorkflowExecutionStatus::Terminated).await;
-    own.all_are(others, WorkflowExecutionStatus::Running).await;
-}
-
-async fn cancel_then_delete(own: &Own) {
-    let id = unique("cancel");
-    let ids = own.start_many(&id).await;
-    let operation = own.run(request(&id, BatchOperationKind::Cancel)).await;
-    complete(&operation, EACH);
-    for (id, described) in own.describe(&ids).await {
+    for (id, described) in own.describe(ids).await {
         let asked = described.and_then(|answer| answer.workflow_extended_info);
         assert!(asked.is_some_and(|more| more.cancel_requested), "{id}");
     }
@@ -150,30 +101,88 @@ async fn cancel_then_delete(own: &Own) {
     for survivor in &survivors {
         assert_eq!(survivor.state(), SurvivorState::CancelRequested, "{survivor:?}");
     }
+}
 
-    // Some of them closed, most open: all are deleted.
-    let some = ids.iter().take(30).map(|id| BatchExecution {
-        workflow_id: id.clone(),
-        run_id: String::new(),
-    });
-    let closed = StartBatchOperationRequest {
-        target: None,
-        executions: some.collect(),
-        ..request(&id, BatchOperationKind::Terminate)
-    };
-    complete(&own.run(closed).await, 30);
+async fn signal_all_and_some(own: &Own, id: &str, ids: &[String]) {
+    let (note, input) = ("note", ["{\"a\":[1,2]}", "\"two\""]);
+    let operation = own
+        .run(StartBatchOperationRequest {
+            signal: Some(signal(note, &input)),
+            ..request(id, BatchOperationKind::Signal)
+        })
+        .await;
+    complete(&operation, EACH);
+    assert_eq!(
+        operation.survivors, 0,
+        "each has the signal in its history: {operation:?}"
+    );
+
+    // A list: those that are named, and no other.
+    let named = &ids[..50];
+    let again = "again";
+    let operation = own
+        .run(StartBatchOperationRequest {
+            target: None,
+            executions: listed(named),
+            signal: Some(signal(again, &[])),
+            ..request(id, BatchOperationKind::Signal)
+        })
+        .await;
+    complete(&operation, named.len());
+    assert_eq!(
+        (operation.survivors, operation.query.as_str()),
+        (0, ""),
+        "{operation:?}"
+    );
+    let of_all = (note.to_owned(), input.map(str::to_owned).to_vec());
+    let of_named = (again.to_owned(), Vec::new());
+    let signals = futures::stream::iter(ids).map(|id| async move { (id, own.signals(id).await) });
+    for (id, came) in signals.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+        let wanted = match named.contains(id) {
+            true => vec![of_all.clone(), of_named.clone()],
+            false => vec![of_all.clone()],
+        };
+        assert_eq!(came, wanted, "{id}");
+    }
+    own.all_are(ids, WorkflowExecutionStatus::Running).await;
+}
+
+async fn delete_closed_and_open(own: &Own, id: &str, ids: &[String]) {
+    let mut all = ids.to_vec();
     let operation = own
         .run(StartBatchOperationRequest {
             include_closed: true,
-            ..request(&id, BatchOperationKind::Delete)
+            ..request(id, BatchOperationKind::Delete)
         })
         .await;
     assert_eq!(operation.state(), BatchOperationState::Completed, "{operation:?}");
+    let open: Vec<_> = (0..20).map(|n| format!("{id}-open-{n}")).collect();
+    for open in &open {
+        start_one(&own.client, "Sleeper", open.clone(), id)
+            .await
+            .expect("Temporal starts it");
+    }
+    let some = StartBatchOperationRequest {
+        target: None,
+        executions: listed(&open),
+        ..request(id, BatchOperationKind::Delete)
+    };
+    let operation = own.run(some).await;
+    assert_eq!(operation.state(), BatchOperationState::Completed, "{operation:?}");
+    all.extend(open);
     eventually(SOON, "all are gone", async || {
-        let there: Vec<_> = own.describe(&ids).await.into_values().flatten().collect();
+        let there: Vec<_> = own.describe(&all).await.into_values().flatten().collect();
         when(there.is_empty(), || format!("{} are there, {operation:?}", there.len()))
     })
     .await;
+}
+
+fn listed(ids: &[String]) -> Vec<BatchExecution> {
+    let execution = |id: &String| BatchExecution {
+        workflow_id: id.clone(),
+        run_id: String::new(),
+    };
+    ids.iter().map(execution).collect()
 }
 
 /// Leaves of a snowball: they have a worker, and so a workflow task to be reset to.

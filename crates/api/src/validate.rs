@@ -17,6 +17,8 @@ pub const DEFAULT_PAGE_SIZE: i32 = 50;
 
 /// Most violations that are told of one request: an answer's headers may have 16 KiB.
 const MOST_TOLD: usize = 25;
+/// Characters of a violation that are told: all of them go into the headers of one answer, which may have 16 KiB.
+const LONGEST_TOLD: usize = 200;
 
 /// Collects violations of one request.
 #[derive(Debug, Default)]
@@ -33,6 +35,12 @@ impl Checker {
     /// Notes a violation, of the first 25. `field` is the path as the caller writes it, for example `spec.target.query`.
     pub fn reject(&mut self, field: &str, description: impl Into<String>) {
         if self.violations.len() < MOST_TOLD {
+            let mut description: String = description.into();
+            // Some repeat a word of the caller's, and all of them go into headers.
+            if let Some((at, _)) = description.char_indices().nth(LONGEST_TOLD) {
+                description.truncate(at);
+                description.push_str("...");
+            }
             self.violations.push(FieldViolation::new(field, description));
         }
     }

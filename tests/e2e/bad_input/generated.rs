@@ -257,6 +257,35 @@ async fn try_all(channel: &Channel, method: &MethodDescriptor, mark: &str) -> (u
     (tried, wrong)
 }
 
+/// A target in a target in a target ...: deeper than any stack.
+#[tokio::test]
+async fn what_nests_without_end_is_refused() {
+    let mesh = mesh().await;
+    let channels = Channels::of(&mesh);
+    let mut target = Vec::new();
+    for level in 0..40_000 {
+        // Within a Target `any_of`, within an AnyOf `targets`; the request's own target is the outermost.
+        let number = if level % 2 == 0 { 1 } else { 3 };
+        let mut outer = Vec::with_capacity(target.len() + 6);
+        encode_key(number, WireType::LengthDelimited, &mut outer);
+        encode_varint(target.len() as u64, &mut outer);
+        outer.append(&mut target);
+        target = outer;
+    }
+    let mut request = Vec::new();
+    encode_key(1, WireType::LengthDelimited, &mut request);
+    encode_varint(target.len() as u64, &mut request);
+    request.append(&mut target);
+    let rpc = "quell.canceler.v1.CancellationService/PreviewCancellation";
+    for _ in 0..2 {
+        let status = call(&channels.canceler, rpc, &request).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let details = status.get_error_details();
+        let field = &details.bad_request().expect("it says where").field_violations[0].field;
+        assert!(field.starts_with("target.any_of.targets[0].any_of"), "{field}");
+    }
+}
+
 #[tokio::test]
 async fn every_field_of_every_request_is_checked() {
     let mesh = mesh().await;

@@ -15,6 +15,8 @@ use tonic_types::StatusExt as _;
 use crate::audit::Event;
 use crate::error::{Error, Reason};
 
+/// How many messages within each other are gone through for the field to blame; ours nest half as deep.
+const DEEPEST: usize = 16;
 /// Bytes before a message: a flag and its length.
 const PREFIX: usize = 5;
 /// Longest text that the audit keeps of a field.
@@ -102,13 +104,14 @@ pub(super) fn understand(read: &Bytes, descriptor: &MessageDescriptor) -> Result
     }
     match DynamicMessage::decode(descriptor.clone(), message) {
         Ok(message) => Ok(Some(message)),
-        Err(_) => broken_at(culprit(descriptor, message), "it cannot be decoded"),
+        Err(_) => broken_at(culprit(descriptor, message, DEEPEST), "it cannot be decoded"),
     }
 }
 
 /// Which field of a message that cannot be decoded is to blame: one of another type, or a text that is not UTF-8. Empty where the bytes
-/// do not even come apart into fields.
-fn culprit(descriptor: &MessageDescriptor, mut message: &[u8]) -> String {
+/// do not even come apart into fields. It is looked for in `deepest` messages within each other at most: what nests without end is to be
+/// refused, not followed.
+fn culprit(descriptor: &MessageDescriptor, mut message: &[u8], deepest: usize) -> String {
     let mut met = BTreeMap::<u32, usize>::new();
     while !message.is_empty() {
         let Ok(one) = UnknownField::decode(&mut message, DecodeContext::default()) else {
@@ -129,11 +132,13 @@ fn culprit(descriptor: &MessageDescriptor, mut message: &[u8]) -> String {
         if DynamicMessage::decode(descriptor.clone(), alone.as_slice()).is_ok() {
             continue;
         }
-        if let Kind::Message(nested) = field.kind() {
+        if let Kind::Message(nested) = field.kind()
+            && deepest > 0
+        {
             // A key and a length, both of them varints, stand before what it holds.
             let mut held = alone.as_slice();
             let deeper = decode_length_delimiter(&mut held).and_then(|_| decode_length_delimiter(&mut held));
-            let deeper = deeper.map_or_else(|_| String::new(), |_| culprit(&nested, held));
+            let deeper = deeper.map_or_else(|_| String::new(), |_| culprit(&nested, held, deepest - 1));
             if !deeper.is_empty() {
                 return format!("{name}.{deeper}");
             }

@@ -134,6 +134,8 @@ impl State {
         };
         let worth = match guest.role {
             _ if self.calls.load(Ordering::Acquire) == 0 => Worth::Idle,
+            // Where nobody has to say who he is, nobody is to be preferred.
+            _ if guest.proof == Proof::None => Worth::Looking,
             Role::Viewer => Worth::Looking,
             Role::Operator => Worth::Operating,
         };

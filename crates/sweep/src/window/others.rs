@@ -53,6 +53,13 @@ impl Window {
         }
         for Target { row, .. } in self.buffer.drain() {
             // Listed again, it counts again.
+            if let Some(seen) = self
+                .starters
+                .get_mut(&(row.workflow_type.clone(), row.parent_workflow_id.clone()))
+                && row.start_ms >= self.spec.fence_ms
+            {
+                *seen = seen.saturating_sub(1);
+            }
             self.recent.remove(&row.run_id);
             self.counts.listed = self.counts.listed.saturating_sub(1);
         }

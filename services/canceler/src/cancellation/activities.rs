@@ -100,11 +100,10 @@ impl CancelActivities {
                 .await
                 .map_err(|status| activity_error("taking the fence", &status))?;
             span.record("answer", answer.word).record("fence", query_time(fence_ms));
-            let accepted = answer.status == QuiesceStatus::Accepted;
             Ok(FenceOutput {
                 quiesced: answer.at(fence_ms, &found.problems),
                 answer: answer.word.to_owned(),
-                until_ms: if accepted {
+                until_ms: if answer.any_accepted {
                     fence_ms.saturating_add(input.ttl_ms)
                 } else {
                     0

@@ -21,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) word: &'static str,
     /// For an operator; empty when there is nothing to say.
     pub(crate) detail: String,
+    /// Whether one at least keeps still now, whatever the others say.
+    pub(crate) any_accepted: bool,
 }
 
 impl Answer {
@@ -30,6 +32,7 @@ impl Answer {
             status: QuiesceStatus::NotConfigured,
             word: "not asked",
             detail: String::new(),
+            any_accepted: false,
         }
     }
 
@@ -41,7 +44,23 @@ impl Answer {
             (_, "effective") => 0,
             _ => 1,
         };
-        if badness(&other) > badness(&self) { other } else { self }
+        let any_accepted = self.any_accepted || other.any_accepted;
+        let (worse, better) = if badness(&other) > badness(&self) {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        let details = [worse.detail, better.detail];
+        Self {
+            status: worse.status,
+            word: worse.word,
+            detail: details
+                .into_iter()
+                .filter(|detail| !detail.is_empty())
+                .collect::<Vec<_>>()
+                .join("; "),
+            any_accepted,
+        }
     }
 
     /// With the fence and with what became of the schedules, as the machine wants it: the worst answer of all sources.
@@ -93,6 +112,7 @@ async fn quiesce_one(peer: (&str, &Outgoing), workload_id: &str, reason: &str, t
             status: QuiesceStatus::Unreachable,
             word: "unreachable",
             detail: format!("the work service's address cannot be used: {error}"),
+            any_accepted: false,
         },
     }
 }
@@ -107,6 +127,7 @@ fn accepted(state: QuiesceState) -> Answer {
         status: QuiesceStatus::Accepted,
         word,
         detail: String::new(),
+        any_accepted: true,
     }
 }
 
@@ -140,6 +161,7 @@ fn not_accepted(workload_id: &str, status: &Status) -> Answer {
         status: status_word,
         word,
         detail,
+        any_accepted: false,
     }
 }
 
@@ -159,6 +181,8 @@ mod tests {
         assert_eq!(worst(vec![effective(), accepted_now()]), "accepted");
         assert_eq!(worst(vec![unreachable(), effective(), accepted_now()]), "unreachable");
         assert_eq!(worst(vec![unreachable(), refused(), effective()]), "refused");
+        let one_of_two = refused().or_worse(effective());
+        assert!(one_of_two.any_accepted && !unreachable().or_worse(refused()).any_accepted);
     }
 
     #[test]

@@ -5,7 +5,13 @@ use quell_mesh::{Error, NamespaceClient, Reason, config::CancelSettings, confirm
 use quell_sweep::Mode;
 use tonic::Code;
 
-use super::{api::query_error, namespace::Namespace, query::one_of, spec::Spec, store};
+use super::{
+    api::query_error,
+    namespace::Namespace,
+    query::{self, one_of},
+    spec::Spec,
+    store,
+};
 use crate::restoration;
 
 /// What the token of a preview is good for.
@@ -83,7 +89,8 @@ pub(super) async fn unprotected(main: &Namespace, settings: &CancelSettings, fil
 pub(crate) async fn alone(main: &Namespace, canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
     let filter = spec.filter();
     for first in store::running(canceler).await? {
-        let common = overlap(main, &first.about.spec, spec, &filter).await?;
+        let both = |first: &Filter| Some(filter.and(first).open());
+        let common = overlap(main, &first.about.spec, spec, both).await?;
         // The index may not know yet that it has ended.
         if common && store::find(canceler, &first.id).await?.is_some_and(|view| !view.ended) {
             let text = format!("cancellation {} is running, of this target or a part of it", first.id);
@@ -93,7 +100,13 @@ pub(crate) async fn alone(main: &Namespace, canceler: &NamespaceClient, spec: &S
     Ok(())
 }
 
-async fn overlap(main: &Namespace, first: &Spec, spec: &Spec, filter: &Filter) -> Result<bool, Error> {
+/// Whether two targets have a part in common, or executions: `both` makes the query for those.
+async fn overlap(
+    main: &Namespace,
+    first: &Spec,
+    spec: &Spec,
+    both: impl FnOnce(&Filter) -> Option<String>,
+) -> Result<bool, Error> {
     if first.target.shares_part_with(&spec.target) {
         return Ok(true);
     }
@@ -101,7 +114,10 @@ async fn overlap(main: &Namespace, first: &Spec, spec: &Spec, filter: &Filter) -
     if first.target.by_id() && spec.target.by_id() {
         return Ok(false);
     }
-    match main.count(filter.and(&first.filter()).open()).await {
+    let Some(query) = both(&first.filter()) else {
+        return Ok(false);
+    };
+    match main.count(query).await {
         Ok(common) => Ok(common > 0),
         // Each was counted for itself: what the server does not take is both together.
         Err(status) if status.code() == Code::InvalidArgument => Ok(false),
@@ -116,7 +132,12 @@ pub(super) async fn not_restored(main: &Namespace, canceler: &NamespaceClient, s
         let Some(undone) = store::find(canceler, &id).await? else {
             continue;
         };
-        if overlap(main, &undone.about.spec, spec, &filter).await? {
+        // What is to be restored is closed as yet.
+        let both = |first: &Filter| {
+            let both = filter.as_if_open()?.and(&first.as_if_open()?);
+            Some(query::closed_since(&both, undone.start_ms))
+        };
+        if overlap(main, &undone.about.spec, spec, both).await? {
             let text = format!("cancellation {id}, of this target or a part of it, is being restored");
             return Err(Error::precondition(Reason::RestorationRunning, "spec.target", text));
         }

@@ -10,17 +10,28 @@ use crate::cancellation::source::{self, Unanswered};
 
 /// The answer of one that goes on.
 const RESUMED: &str = "resumed";
+/// The answer of one that may go on when it is told again.
+const UNREACHABLE: &str = "unreachable";
 
 /// Tells it of each workload: the worst answer counts.
 pub(super) async fn run(peer: (&str, &Outgoing), input: &ResumeInput) -> Resumed {
-    let mut all = Resumed::default();
-    for workload_id in &input.workload_ids {
-        let one = run_one(peer, workload_id).await;
-        if all.answer.is_empty() || one.answer != RESUMED {
-            all = one;
-        }
+    let told = input.workload_ids.iter().map(|id| run_one(peer, id));
+    let mut answers = futures::future::join_all(told).await;
+    let badness = |one: &Resumed| match one.answer.as_str() {
+        RESUMED => 0,
+        UNREACHABLE => 1,
+        _ => 2,
+    };
+    answers.sort_by_key(|one| std::cmp::Reverse(badness(one)));
+    let details: Vec<_> = answers
+        .iter()
+        .map(|one| one.detail.as_str())
+        .filter(|detail| !detail.is_empty())
+        .collect();
+    Resumed {
+        detail: details.join("; "),
+        answer: answers.first().map(|worst| worst.answer.clone()).unwrap_or_default(),
     }
-    all
 }
 
 async fn run_one(peer: (&str, &Outgoing), workload_id: &str) -> Resumed {
@@ -38,7 +49,7 @@ async fn run_one(peer: (&str, &Outgoing), workload_id: &str) -> Resumed {
         Ok(_) => return resumed(RESUMED, String::new()),
         Err(Unanswered::Address(error)) => {
             let detail = format!("the work service's address cannot be used: {error}");
-            return resumed("unreachable", detail);
+            return resumed(UNREACHABLE, detail);
         }
         Err(Unanswered::Call(status)) => status,
     };
@@ -50,7 +61,7 @@ async fn run_one(peer: (&str, &Outgoing), workload_id: &str) -> Resumed {
             | Code::Unauthenticated
             | Code::Unimplemented
     );
-    let word = if refused { "refused" } else { "unreachable" };
+    let word = if refused { "refused" } else { UNREACHABLE };
     let why = Error::from_peer("work", &status).public_message();
     resumed(
         word,

@@ -5,7 +5,9 @@ use quell_mesh::{Error, NamespaceClient};
 use temporalio_client::{
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions, errors::WorkflowStartError,
 };
-use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
+use temporalio_common::protos::temporal::api::{
+    enums::v1::WorkflowExecutionStatus, workflow::v1::WorkflowExecutionInfo,
+};
 
 use super::{
     convert,
@@ -52,12 +54,25 @@ pub(crate) async fn running(canceler: &NamespaceClient) -> Result<Vec<String>, E
     for row in rows {
         let id = row.workflow_id();
         let id = id.strip_prefix(&prefix).unwrap_or(id);
-        // The index may not know yet that it has ended.
-        if !View::read(canceler, id).await?.ended {
+        // The index may not know yet that it has ended, or that it is gone. What cannot be read runs: only its status matters here.
+        let ended = match canceler.describe(row.workflow_id()).await {
+            Ok(described) => has_ended(&described.info),
+            Err(Error::NotFound { .. }) => true,
+            Err(Error::FailedPrecondition { .. } | Error::Internal(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if !ended {
             running.push(id.to_owned());
         }
     }
     Ok(running)
+}
+
+fn has_ended(info: &WorkflowExecutionInfo) -> bool {
+    !matches!(
+        info.status(),
+        WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
+    )
 }
 
 /// A restoration, as last seen.
@@ -80,10 +95,7 @@ impl View {
         let described = canceler.describe(restoration_workflow(id)).await;
         let described = described.map_err(|error| error.named(KIND, id))?;
         let info = &described.info;
-        let ended = !matches!(
-            info.status(),
-            WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
-        );
+        let ended = has_ended(info);
         let start_ms = info.start_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
         let close_ms = info.close_time.map_or(0, |time| parts_ms(time.seconds, time.nanos));
         let mut view = Self {

@@ -39,6 +39,11 @@ pub(super) enum Failed {
     Call(Status),
 }
 
+/// The chain that is meant.
+fn key(seed: &Seed) -> (String, String) {
+    (seed.workflow_id.clone(), seed.first_run_id.clone())
+}
+
 /// What a survey needs.
 pub(super) struct Surveyor<'a> {
     pub(super) main: &'a Namespace,
@@ -54,7 +59,12 @@ impl Surveyor<'_> {
     /// Looks at everything and writes the plan; nothing is written when more than `max_affected` would be reset.
     pub(super) async fn run(&self, max_affected: u64, folder: &str) -> Result<Surveyed, Failed> {
         let seeds = self.ground.seeds(self.payloads, max_affected).await?;
-        let mut judged = self.look_around(seeds.all).await?;
+        // What a stopped parent waits for is judged as its child, asked or not: nobody else would wake the parent.
+        let (asked, stopped): (Vec<_>, Vec<_>) = seeds.all.into_iter().partition(|seed| seed.origin == Origin::Asked);
+        let mut known = HashSet::new();
+        let mut judged = self.look_around(stopped, &mut known).await?;
+        let asked = asked.into_iter().filter(|seed| !known.contains(&key(seed))).collect();
+        judged.extend(self.look_around(asked, &mut known).await?);
         if self.ground.lacking {
             judged = self.add_from_index(judged).await?;
         }
@@ -83,13 +93,13 @@ impl Surveyor<'_> {
         Ok(surveyed)
     }
 
-    /// Looks at these, and at whatever hangs on them.
-    async fn look_around(&self, seeds: Vec<Seed>) -> Result<Vec<Judged>, Failed> {
-        let key = |workflow_id: &str, first_run_id: &str| (workflow_id.to_owned(), first_run_id.to_owned());
-        let mut known: HashSet<_> = seeds
-            .iter()
-            .map(|seed| key(&seed.workflow_id, &seed.first_run_id))
-            .collect();
+    /// Looks at these, and at whatever hangs on them, but for what is known already.
+    async fn look_around(
+        &self,
+        seeds: Vec<Seed>,
+        known: &mut HashSet<(String, String)>,
+    ) -> Result<Vec<Judged>, Failed> {
+        known.extend(seeds.iter().map(key));
         let mut judged: Vec<Judged> = Vec::new();
         let mut frontier = seeds;
         while !frontier.is_empty() {
@@ -102,14 +112,15 @@ impl Surveyor<'_> {
                     _ => continue,
                 };
                 for child in one.children.iter().filter(|child| child.cascades) {
-                    if known.insert(key(&child.workflow_id, &child.first_run_id)) {
-                        frontier.push(Seed {
-                            workflow_id: child.workflow_id.clone(),
-                            first_run_id: child.first_run_id.clone(),
-                            run_id: String::new(),
-                            workflow_type: String::new(),
-                            origin,
-                        });
+                    let seed = Seed {
+                        workflow_id: child.workflow_id.clone(),
+                        first_run_id: child.first_run_id.clone(),
+                        run_id: String::new(),
+                        workflow_type: String::new(),
+                        origin,
+                    };
+                    if known.insert(key(&seed)) {
+                        frontier.push(seed);
                     }
                 }
             }
@@ -198,7 +209,7 @@ impl Surveyor<'_> {
             .iter()
             .map(|one| (one.seed.workflow_id.clone(), one.first_run_id.clone()))
             .collect();
-        for one in self.look_around(seeds).await? {
+        for one in self.look_around(seeds, &mut HashSet::new()).await? {
             if chains.insert((one.seed.workflow_id.clone(), one.first_run_id.clone())) {
                 judged.push(one);
             }

@@ -76,17 +76,23 @@ impl Look {
 pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Span) -> Look {
     let Some(current) = current else {
         return match seed.origin {
-            Origin::Journal | Origin::Cascade | Origin::Asked => Look::left(Why::Gone),
-            Origin::Waited | Origin::Index => Look::Stranger,
+            Origin::Journal | Origin::Cascade => Look::left(Why::Gone),
+            // What was asked may have ended long before it was: the server takes such a request all the same.
+            Origin::Waited | Origin::Index | Origin::Asked => Look::Stranger,
         };
     };
     let same_chain = match seed.origin {
         // Which chain it was nobody knows any more, once another run is there: a reset keeps it, and says so.
         Origin::Index => current.run_id == seed.run_id || current.reset_ms >= span.end_ms,
+        // Listed in the middle of its chain, and not found to be so: the server takes a request to what has closed, whichever chain that was.
+        Origin::Asked => current.first_run_id == seed.first_run_id || current.run_id == seed.run_id,
         _ => current.first_run_id == seed.first_run_id,
     };
     if !same_chain {
-        return Look::left(Why::StartedAnew);
+        return match seed.origin {
+            Origin::Asked => Look::Stranger,
+            _ => Look::left(Why::StartedAnew),
+        };
     }
     if current.reset_ms >= span.end_ms {
         return Look::left(Why::AlreadyRestored);

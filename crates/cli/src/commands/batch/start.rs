@@ -207,8 +207,8 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StartArgs) -> Resul
         if !typed(seen.matched, &format!("{} them", verb(&request)))? {
             return Err(Failure::Other("nothing was started: that is not the count".to_owned()));
         }
-        // Whoever has typed the count has seen it.
-        if request.request_id.is_empty() && request.confirmation_token.is_empty() {
+        // Whoever has typed the count has seen it; a cap that was given all the same holds.
+        if request.max_affected == 0 && request.request_id.is_empty() && request.confirmation_token.is_empty() {
             request.confirmation_token = seen.confirmation_token;
         }
     }
