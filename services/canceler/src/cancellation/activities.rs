@@ -5,7 +5,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use quell_mesh::{Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown, metrics::SWEEP_OPEN, signing::SigningKey};
-use quell_sweep::{PassKind, QuiesceStatus, StartRange};
+use quell_sweep::{PassKind, StartRange};
 use serde::Serialize;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
