@@ -294,7 +294,7 @@ mod tests {
             ([good, no_message].concat(), "field_violations[1]"),
             ([good, &[0x0a, 0x7f][..]].concat(), ""),
         ] {
-            assert_eq!(culprit(&descriptor, &message), named, "{message:?}");
+            assert_eq!(culprit(&descriptor, &message, DEEPEST), named, "{message:?}");
         }
     }
 }
