@@ -147,7 +147,7 @@ fn spoilt(good: &DynamicMessage) -> Vec<Bad> {
 
 /// The names of all fields of a message, those of ours in it included; of one that holds itself (`within`) once.
 fn fields(of: &MessageDescriptor, within: &[MessageDescriptor]) -> BTreeSet<String> {
-    let within = [within, &[of.clone()]].concat();
+    let within = [within, std::slice::from_ref(of)].concat();
     let mut all = BTreeSet::new();
     for field in of.fields() {
         let name = if field.is_list() {
