@@ -46,13 +46,14 @@ async fn idle(scene: &Scene, work: &Channel) {
             .map_err(|status| status.to_string())
     })
     .await;
-    // All but those that have a place, or wait for one, are gone.
+    // Those that the service has met are gone, but for the ones that have a place or wait for one. Others seem open from here and are
+    // known to nobody there: the kernel forgets a handshake's end when its queue is full, and says so only to who sends something.
     eventually(SOON, "idle connections make room", async || {
         idle.retain(|stream| {
             let read = stream.as_ref().map(|stream| stream.try_read(&mut [0]));
             matches!(read, Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock)
         });
-        when(idle.len() <= 5 * CONNECTIONS, || format!("{} are there", idle.len()))
+        when(idle.len() <= possible / 2, || format!("{} are there", idle.len()))
     })
     .await;
 }
