@@ -61,12 +61,14 @@ mod tests {
 
     #[test]
     fn ports_differ_and_are_free() {
-        let ports = free(12).unwrap();
-        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 12);
-        for port in ports {
-            assert!(RANGE.contains(&port), "{port} is outside the range");
-            assert!(!in_use(port), "{port} is taken");
-        }
+        // A child that a test beside this one has just forked holds the listeners until it runs its program: so not at the first try only.
+        let are_free = (0..20).any(|_| {
+            let ports = free(12).unwrap();
+            assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 12);
+            assert!(ports.iter().all(|port| RANGE.contains(port)), "{ports:?}");
+            ports.into_iter().all(|port| !in_use(port))
+        });
+        assert!(are_free);
     }
 
     #[test]
