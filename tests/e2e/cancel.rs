@@ -2,16 +2,16 @@
 
 use crate::{
     details,
-    poll::{LONG, SOON, eventually},
+    poll::{LONG, SOON, eventually, when},
 };
 use prost_types::{Duration, Timestamp};
 use quell_api::{
     canceler::v1::{
-        Cancellation, CancellationSpec, GetCancellationRequest, GetReceiptRequest, Phase, Receipt,
-        StartCancellationRequest, StartCancellationResponse, Verdict, WatchCancellationRequest,
-        cancellation_service_client::CancellationServiceClient,
+        Cancellation, CancellationSpec, GetCancellationRequest, GetReceiptRequest, Phase, PreviewCancellationRequest,
+        Receipt, StartCancellationRequest, StartCancellationResponse, StopCancellationRequest, Verdict,
+        WatchCancellationRequest, cancellation_service_client::CancellationServiceClient,
     },
-    r#type::v1::{Target, target::Selector},
+    r#type::v1::{AnyOf, Target, target::Selector},
     work::v1::{
         GetSnowballRequest, Snowball, SnowballSpec, StartSnowballRequest, StartSnowballResponse,
         snowball_service_client::SnowballServiceClient,
@@ -37,6 +37,15 @@ pub(crate) fn workload(id: &str) -> Option<Target> {
 pub(crate) fn query(filter: impl Into<String>) -> Option<Target> {
     Some(Target {
         selector: Some(Selector::Query(filter.into())),
+    })
+}
+
+/// Several targets as one.
+pub(crate) fn any_of<const N: usize>(targets: [Option<Target>; N]) -> Option<Target> {
+    Some(Target {
+        selector: Some(Selector::AnyOf(AnyOf {
+            targets: targets.into_iter().flatten().collect(),
+        })),
     })
 }
 
@@ -75,6 +84,31 @@ pub(crate) async fn start(client: &mut Canceler, spec: CancellationSpec) -> Star
         .await
         .expect("the cancellation starts")
         .into_inner()
+}
+
+/// Waits until the index shows a cancellation of this workload as running.
+pub(crate) async fn shown_as_running(client: &mut Canceler, workload_id: &str, id: &str) {
+    eventually(SOON, "the first one is in the index", async || {
+        let request = PreviewCancellationRequest {
+            target: workload(workload_id),
+            ..Default::default()
+        };
+        let shown = client.clone().preview_cancellation(request).await;
+        let shown = shown.map_err(|status| status.to_string())?.into_inner();
+        when(shown.running_cancellations.iter().any(|running| running == id), || {
+            format!("{shown:?}")
+        })
+    })
+    .await;
+}
+
+/// Tells a cancellation to stop.
+pub(crate) async fn stop(client: &mut Canceler, started: &StartCancellationResponse, reason: &str) {
+    let request = StopCancellationRequest {
+        cancellation_id: started.cancellation_id.clone(),
+        reason: reason.to_owned(),
+    };
+    client.stop_cancellation(request).await.expect("it is told to stop");
 }
 
 /// A cancellation that has ended.
@@ -345,7 +379,7 @@ pub(crate) async fn look_at(client: &mut Snowballs, id: &str) -> Result<Snowball
 
 /// Waits until a snowball has grown to that many open workflows.
 pub(crate) async fn grown(client: &mut Snowballs, id: &str, open: i64) -> Snowball {
-    eventually(SOON, &format!("{id} has {open} open workflows"), async || {
+    eventually(LONG, &format!("{id} has {open} open workflows"), async || {
         let snowball = look_at(client, id).await?;
         if snowball.open >= open {
             Ok(snowball)

@@ -1,14 +1,12 @@
 //! Schedules that start the target: paused with the fence, and given back whatever happens.
 
 use crate::{
-    cancel::{check_clean, run_to_end, spec, start, to_the_end, workload},
+    cancel::{check_clean, run_to_end, spec, start, stop, to_the_end, workload},
     harness::{Shared, mesh, unique},
     outside::json,
     poll::{SOON, eventually, when},
 };
-use quell_api::canceler::v1::{
-    StopCancellationRequest, Verdict, cancellation_service_client::CancellationServiceClient,
-};
+use quell_api::canceler::v1::{Verdict, cancellation_service_client::CancellationServiceClient};
 use quell_cli::dev::Part;
 
 /// A schedule that starts the target every second; another beside it that starts something else.
@@ -114,13 +112,7 @@ async fn what_was_paused_is_given_back_though_the_fence_never_answered() {
         when(paused, || notes)
     })
     .await;
-    client
-        .stop_cancellation(StopCancellationRequest {
-            cancellation_id: started.cancellation_id.clone(),
-            reason: "too early".to_owned(),
-        })
-        .await
-        .expect("it is told to stop");
+    stop(&mut client, &started, "too early").await;
     let ended = to_the_end(&mut client, started).await;
     assert_eq!(ended.receipt.verdict(), Verdict::Aborted, "{:#?}", ended.receipt);
     assert_eq!(ended.receipt.stopped, 0);

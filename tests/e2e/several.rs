@@ -1,29 +1,21 @@
 //! Several targets that are one: stopped together, each source told, and nobody else's.
 
 use crate::{
-    cancel::{check_clean, millis, query, run_to_end, snowball, spec, start, to_the_end, workload},
+    cancel::{
+        any_of, check_clean, millis, query, run_to_end, shown_as_running, snowball, spec, start, stop, to_the_end,
+        workload,
+    },
     details,
     harness::{mesh, unique},
     outside::json,
     poll::{SOON, eventually, when},
 };
 use quell_api::{
-    canceler::v1::{
-        CancellationSpec, Mode, PreviewCancellationRequest, StartCancellationRequest, StopCancellationRequest,
-    },
-    r#type::v1::{AnyOf, Target, target::Selector},
+    canceler::v1::{CancellationSpec, Mode, StartCancellationRequest},
     work::v1::SnowballSpec,
 };
 use quell_cli::dev::Part;
 use tonic::Code;
-
-fn any_of<const N: usize>(targets: [Option<Target>; N]) -> Option<Target> {
-    Some(Target {
-        selector: Some(Selector::AnyOf(AnyOf {
-            targets: targets.into_iter().flatten().collect(),
-        })),
-    })
-}
 
 /// Two snowballs by id and sleepers by a query; a neighbour is let be. By the command, as an operator would.
 #[tokio::test]
@@ -120,18 +112,7 @@ async fn a_part_of_a_running_cancellation_is_not_stopped_by_another() {
         ..spec(any_of([workload(&one), workload(&two)]))
     };
     let first = start(&mut client, slow).await;
-    eventually(SOON, "the first one is in the index", async || {
-        let request = PreviewCancellationRequest {
-            target: workload(&one),
-            ..Default::default()
-        };
-        let shown = mesh.cancellations().preview_cancellation(request).await;
-        let shown = shown.map_err(|status| status.to_string())?.into_inner();
-        when(shown.running_cancellations.contains(&first.cancellation_id), || {
-            format!("{shown:?}")
-        })
-    })
-    .await;
+    shown_as_running(&mut client, &one, &first.cancellation_id).await;
     let validated = |target| StartCancellationRequest {
         spec: Some(spec(target)),
         validate_only: true,
@@ -150,13 +131,7 @@ async fn a_part_of_a_running_cancellation_is_not_stopped_by_another() {
         .start_cancellation(validated(other))
         .await
         .expect("nothing in common with it");
-    client
-        .stop_cancellation(StopCancellationRequest {
-            cancellation_id: first.cancellation_id.clone(),
-            reason: "enough".to_owned(),
-        })
-        .await
-        .expect("it is told to stop");
+    stop(&mut client, &first, "enough").await;
     to_the_end(&mut client, first).await;
     for id in [&one, &two, &apart] {
         check_clean(&run_to_end(&mut client, spec(workload(id))).await);

@@ -2,7 +2,7 @@
 //! stopped.
 
 use crate::{
-    cancel::{check_clean, run_to_end, spec, start, to_the_end, workload},
+    cancel::{check_clean, run_to_end, shown_as_running, spec, start, stop, to_the_end, workload},
     details,
     harness::{Mesh, mesh, unique},
     outside::json,
@@ -10,7 +10,7 @@ use crate::{
 };
 use quell_api::canceler::v1::{
     CancellationSpec, PreviewCancellationRequest, PreviewCancellationResponse, StartCancellationRequest,
-    StopCancellationRequest, cancellation_service_client::CancellationServiceClient,
+    cancellation_service_client::CancellationServiceClient,
 };
 use quell_cli::dev::Part;
 use tonic::{Code, Status, transport::Channel};
@@ -215,13 +215,7 @@ async fn a_target_is_stopped_by_one_cancellation_at_a_time() {
         ..spec(workload(&id))
     };
     let first = start(&mut client, long).await;
-    crate::poll::eventually(crate::poll::SOON, "the first one is in the index", async || {
-        let shown = preview(&mut mesh.cancellations(), &id).await;
-        crate::poll::when(shown.running_cancellations.contains(&first.cancellation_id), || {
-            format!("{shown:?}")
-        })
-    })
-    .await;
+    shown_as_running(&mut client, &id, &first.cancellation_id).await;
     let request = StartCancellationRequest {
         spec: Some(spec(workload(&id))),
         ..Default::default()
@@ -233,13 +227,7 @@ async fn a_target_is_stopped_by_one_cancellation_at_a_time() {
         "{}",
         status.message()
     );
-    client
-        .stop_cancellation(StopCancellationRequest {
-            cancellation_id: first.cancellation_id.clone(),
-            reason: "enough".to_owned(),
-        })
-        .await
-        .expect("it is told to stop");
+    stop(&mut client, &first, "enough").await;
     to_the_end(&mut client, first).await;
     // Over: now another one may begin, as soon as the index knows.
     crate::poll::eventually(crate::poll::SOON, "the next one starts", async || {

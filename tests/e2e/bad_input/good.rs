@@ -2,7 +2,7 @@
 //! that is there.
 
 use super::order;
-use crate::cancel::{millis, query, spec, workload};
+use crate::cancel::{any_of, millis, query, spec, workload};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Kind, MethodDescriptor, Value};
 use quell_api::{
@@ -13,7 +13,7 @@ use quell_api::{
         AdjustCancellationRequest, Limits, PreviewCancellationRequest, ReadJournalChunkRequest,
         StartCancellationRequest,
     },
-    r#type::v1::{AnyOf, Target, target::Selector},
+    r#type::v1::Target,
     work::v1::{
         BatchProcessingSpec, OrderFault, PlaceOrderRequest, ProbeSpec, QuiesceRequest, ScheduleOrderRequest,
         SnowballLeaves, SnowballPacing, SnowballSpec, StartBatchProcessingRequest, StartProbeRequest,
@@ -108,14 +108,7 @@ pub(super) fn requests(method: &MethodDescriptor, mark: &str) -> Vec<DynamicMess
 
 /// Two targets that are one.
 fn several(mark: &str) -> Option<Target> {
-    Some(Target {
-        selector: Some(Selector::AnyOf(AnyOf {
-            targets: [workload(mark), query("WorkflowType = 'None'")]
-                .into_iter()
-                .flatten()
-                .collect(),
-        })),
-    })
+    any_of([workload(mark), query("WorkflowType = 'None'")])
 }
 
 fn encoded(request: &impl Message) -> Vec<u8> {

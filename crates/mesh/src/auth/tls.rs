@@ -32,9 +32,10 @@ pub(crate) struct ServerSide {
 }
 
 impl ServerSide {
-    /// What a connection from this address is met with.
-    pub(crate) fn config_for(&self, address: IpAddr) -> Arc<ServerConfig> {
-        let config = if address.to_canonical().is_loopback() {
+    /// What a connection from one address to another is met with. Both are this machine's when they are the same: a service that
+    /// listens on one address only is asked for its health there.
+    pub(crate) fn config_for(&self, from: IpAddr, to: IpAddr) -> Arc<ServerConfig> {
+        let config = if from.to_canonical().is_loopback() || from == to {
             &self.here
         } else {
             &self.everywhere

@@ -6,7 +6,7 @@
 //! somebody do not keep out the one that is needed.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -142,10 +142,8 @@ impl Doors {
             return Ok(Connection::new(Stream::Plain(tcp), info, place));
         };
         let side = tls.borrow().clone();
-        // From this machine, too, when it calls its own address: a service that listens on one only is asked for its health there.
-        let own = tcp.local_addr()?.ip() == address.ip();
-        let from = if own { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
-        let shaken = TlsAcceptor::from(side.config_for(from)).accept(tcp);
+        let to = tcp.local_addr()?.ip();
+        let shaken = TlsAcceptor::from(side.config_for(address.ip(), to)).accept(tcp);
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(self.first_call, shaken) => shaken,
             () = state.closed() => return Err(io::ErrorKind::ConnectionAborted.into()),

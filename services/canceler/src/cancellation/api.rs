@@ -26,8 +26,9 @@ use super::{
     limits::Limits,
     namespace::Namespace,
     page_token, preview,
-    spec::{self, Spec, TargetSpec},
+    spec::{self, Spec},
     store::{self, NewCancellation},
+    target::TargetSpec,
     view::View,
     watch::Watchers,
 };

@@ -50,15 +50,10 @@ impl Answer {
         } else {
             (self, other)
         };
-        let details = [worse.detail, better.detail];
         Self {
             status: worse.status,
             word: worse.word,
-            detail: details
-                .into_iter()
-                .filter(|detail| !detail.is_empty())
-                .collect::<Vec<_>>()
-                .join("; "),
+            detail: source::joined([worse.detail.as_str(), &better.detail]),
             any_accepted,
         }
     }
@@ -70,15 +65,11 @@ impl Answer {
             _ if !schedules.is_empty() => QuiesceStatus::Unreachable,
             status => status,
         };
-        let detail: Vec<&str> = [self.detail.as_str()]
-            .into_iter()
-            .chain(schedules.iter().map(String::as_str).take(SCHEDULE_PROBLEMS))
-            .filter(|part| !part.is_empty())
-            .collect();
+        let schedules = schedules.iter().map(String::as_str).take(SCHEDULE_PROBLEMS);
         Quiesced {
             status,
             fence_ms,
-            detail: detail.join("; "),
+            detail: source::joined([self.detail.as_str()].into_iter().chain(schedules)),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`api`] | the gRPC face |
-//! | [`spec`] | what is asked for, checked, with defaults filled in |
+//! | [`spec`], [`target`] | what is asked for, checked, with defaults filled in |
 //! | [`store`], [`page_token`] | cancellations as workflows: started, found, listed, stopped |
 //! | [`view`], [`watch`], [`hub`], [`preview`] | how one is seen from outside |
 //! | [`guards`] | what is held against a request before anything is started |
@@ -47,6 +47,7 @@ pub(crate) mod spec;
 pub(crate) mod status;
 pub(crate) mod store;
 mod sweeper;
+pub(crate) mod target;
 pub(crate) mod view;
 mod watch;
 mod workflows;
@@ -57,5 +58,6 @@ pub use budget::Budget;
 pub use limits::{Adjustment, Limits};
 pub use messages::{About, CancelInput, Standing};
 pub use receipt::{JournalChunk, Receipt, Signed, Unreadable};
-pub use spec::{Spec, TargetSpec};
+pub use spec::Spec;
+pub use target::TargetSpec;
 pub use workflows::BulkCancelWorkflow;

@@ -22,8 +22,9 @@ use super::{
     listing::Listing,
     namespace::Namespace,
     query, schedules,
-    spec::{DEFAULT_MAX_AFFECTED, TargetSpec},
+    spec::DEFAULT_MAX_AFFECTED,
     store,
+    target::TargetSpec,
 };
 
 /// Rows that types and queues are counted in.

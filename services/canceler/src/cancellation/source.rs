@@ -26,6 +26,12 @@ pub(crate) enum Unanswered {
     Call(Status),
 }
 
+/// What several answers say to an operator, in one line.
+pub(crate) fn joined<'a>(details: impl IntoIterator<Item = &'a str>) -> String {
+    let said = details.into_iter().filter(|detail| !detail.is_empty());
+    said.collect::<Vec<_>>().join("; ")
+}
+
 /// Tells the source something, at an address and with what is shown there.
 pub(crate) async fn tell<M: Clone, R, F>(
     (address, shown): (&str, &Outgoing),

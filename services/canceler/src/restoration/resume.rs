@@ -23,13 +23,8 @@ pub(super) async fn run(peer: (&str, &Outgoing), input: &ResumeInput) -> Resumed
         _ => 2,
     };
     answers.sort_by_key(|one| std::cmp::Reverse(badness(one)));
-    let details: Vec<_> = answers
-        .iter()
-        .map(|one| one.detail.as_str())
-        .filter(|detail| !detail.is_empty())
-        .collect();
     Resumed {
-        detail: details.join("; "),
+        detail: source::joined(answers.iter().map(|one| one.detail.as_str())),
         answer: answers.first().map(|worst| worst.answer.clone()).unwrap_or_default(),
     }
 }

@@ -96,11 +96,13 @@ fn without_a_certificate_one_gets_no_further_than_from_this_machine() {
     let clients = (ours.pem.as_bytes(), None);
     let side = server_side(server.as_bytes(), key.as_bytes(), Some(clients)).unwrap();
     assert!(side.demands_certificates());
-    let of = |address: &str| side.config_for(address.parse().unwrap());
+    let to = "192.0.2.1".parse().unwrap();
+    let of = |address: &str| side.config_for(address.parse().unwrap(), to);
     for here in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
         assert!(Arc::ptr_eq(&of(here), &side.here), "{here}");
     }
     for elsewhere in ["10.0.0.1", "2001:db8::1", "0.0.0.0"] {
         assert!(Arc::ptr_eq(&of(elsewhere), &side.everywhere), "{elsewhere}");
     }
+    assert!(Arc::ptr_eq(&side.config_for(to, to), &side.here), "its own address");
 }
