@@ -3,6 +3,7 @@
 //! default speed batches run in [`crate::rpcs_batch`].)
 
 mod own;
+mod protected;
 
 use crate::{
     cancel::{Snowballs, query, snowball, workload},
@@ -76,6 +77,7 @@ async fn every_kind_does_what_it_says_to_a_thousand_workflows() {
     assert_eq!(operation.survivors, 0, "{operation:?}");
     own.all_are(&ids, WorkflowExecutionStatus::Terminated).await;
     delete_closed_and_open(&own, &id, &ids).await;
+    protected::refused(&own).await;
     reset(&own).await;
     assert_eq!(
         own.dev.stop().await,

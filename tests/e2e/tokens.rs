@@ -149,7 +149,7 @@ async fn what_is_protected_is_not_stopped() {
     let status = client.start_cancellation(request).await.unwrap_err();
     check_reason(&status, "PROTECTED_TARGET");
     assert!(
-        status.message().contains("1 open executions whose WorkflowType"),
+        status.message().contains("1 executions whose WorkflowType"),
         "{}",
         status.message()
     );

@@ -36,6 +36,7 @@ pub const INFO: ServiceInfo = ServiceInfo {
 /// None today; the signature is the mesh's.
 pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     let Mesh {
+        settings,
         main,
         canceler,
         shutdown,
@@ -43,7 +44,7 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     } = mesh;
     quell_mesh::metrics::show(&["batch"]);
     let namespace = main.namespace().to_owned();
-    let server = Arc::new(TemporalServer::new(main));
+    let server = Arc::new(TemporalServer::new(main, settings.cancel.protected.clone()));
     let records = Arc::new(TemporalRecords::new(canceler));
     let api = Api::new(server.clone(), records.clone(), &namespace, shutdown);
     let grpc = GrpcServices::new(FILE_DESCRIPTOR_SET).add(BatchOperationServiceServer::new(api));

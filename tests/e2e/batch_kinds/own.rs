@@ -1,6 +1,6 @@
 //! The test's own mesh, and what Temporal says of its executions.
 
-use super::{AT_ONCE, EACH};
+use super::{AT_ONCE, EACH, protected::PROTECTED};
 use crate::{
     harness::{Mesh, channel},
     outside::start_one,
@@ -38,6 +38,10 @@ impl Own {
             .binaries(mesh.binaries())
             .folder(mesh.folder(name))
             .services([Part::Work, Part::Batch]);
+        // Not only for what is refused: each operation must do the same with the conditions that leave it out.
+        for (setting, value) in PROTECTED {
+            builder = builder.env_of(Part::Batch, setting, value);
+        }
         for setting in dynamic {
             builder = builder.temporal_arg("--dynamic-config-value").temporal_arg(*setting);
         }

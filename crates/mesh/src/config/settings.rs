@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::table::Flat;
 use super::value::{LogFormat, OtlpProtocol, TraceExporter, TraceSampler};
 use crate::payload::PayloadKeys;
+use crate::protected::Protected;
 use crate::signing::SigningKey;
 
 /// All settings of a service.
@@ -294,12 +295,8 @@ pub struct CancelSettings {
     pub confirm_timeout: Duration,
     /// Longest pause between two looks (default 5 s).
     pub confirm_poll: Duration,
-    /// Workflow types that are never stopped (default none).
-    pub protected_types: Vec<String>,
-    /// WorkloadIds that are never stopped (default none).
-    pub protected_workloads: Vec<String>,
-    /// Task queues for whose workflows no cancellation is started (default none).
-    pub protected_queues: Vec<String>,
+    /// What is never stopped (default nothing).
+    pub protected: Protected,
 }
 
 /// Orders.
@@ -476,9 +473,11 @@ impl Settings {
                 concurrency: flat.cancel_concurrency.0,
                 confirm_timeout: flat.cancel_confirm_timeout.0,
                 confirm_poll: flat.cancel_confirm_poll.0,
-                protected_types: flat.cancel_protected_types,
-                protected_workloads: flat.cancel_protected_workloads,
-                protected_queues: flat.cancel_protected_queues,
+                protected: Protected {
+                    types: flat.protected_types,
+                    workloads: flat.protected_workloads,
+                    queues: flat.protected_queues,
+                },
             },
             orders: OrderSettings {
                 ledger_url: flat.orders_ledger_url,

@@ -274,12 +274,14 @@ settings! {
     cancel_confirm_timeout: Seconds = "cancel.confirm_timeout_s", "CONFIRM_TIMEOUT_SECONDS", "240";
     /// Longest pause between two looks while confirming.
     cancel_confirm_poll: Seconds = "cancel.confirm_poll_s", "CONFIRM_POLL_SECONDS", "5";
-    /// Workflow types that no cancellation may stop: a target that holds one is refused, and one that comes later is left alone.
-    cancel_protected_types: Vec<String> = "cancel.protected_types", "QUELL_PROTECTED_TYPES", "";
-    /// WorkloadIds that no cancellation may stop, in the same way.
-    cancel_protected_workloads: Vec<String> = "cancel.protected_workloads", "QUELL_PROTECTED_WORKLOADS", "";
-    /// Task queues whose workflows no cancellation may be started for: a target that holds one is refused.
-    cancel_protected_queues: Vec<String> = "cancel.protected_queues", "QUELL_PROTECTED_QUEUES", "";
+    /// Workflow types that nobody may stop, the same for the canceler and the batch service: a cancellation or batch operation whose target
+    /// holds one is refused, and one that comes later is left alone.
+    protected_types: Vec<String> = "protected.types", "QUELL_PROTECTED_TYPES", "";
+    /// WorkloadIds that nobody may stop, in the same way.
+    protected_workloads: Vec<String> = "protected.workloads", "QUELL_PROTECTED_WORKLOADS", "";
+    /// Task queues for whose workflows no cancellation and no batch operation may be started: a target that holds one is refused. One that
+    /// comes later is left alone by a batch operation; a sweep is not told of task queues.
+    protected_queues: Vec<String> = "protected.queues", "QUELL_PROTECTED_QUEUES", "";
 
     /// Database of the orders' ledger: a URL of SQLite (sqlite:///folder/file) or PostgreSQL (postgres://user:password@host/database), shared by
     /// all replicas of the work service. Its tables are made if missing. None: the file /tmp/quell-orders.db, for one machine.

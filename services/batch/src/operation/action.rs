@@ -28,6 +28,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Whether it may be done to what has closed.
+    pub(crate) const fn may_be_closed(self) -> bool {
+        matches!(self, Self::Delete | Self::Reset)
+    }
+
     /// In one word, for metrics.
     pub(crate) const fn word(self) -> &'static str {
         match self {

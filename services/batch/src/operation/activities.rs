@@ -241,7 +241,7 @@ pub(crate) fn failure(error: &Error) -> ActivityError {
         // A namespace may still be created; an old server stays old, and what ended stays ended.
         Error::FailedPrecondition { reason, .. } => matches!(
             reason,
-            Reason::TemporalUnsupported | Reason::MaxAffectedExceeded | Reason::WrongState
+            Reason::TemporalUnsupported | Reason::MaxAffectedExceeded | Reason::ProtectedTarget | Reason::WrongState
         ),
         Error::ResourceExhausted { .. }
         | Error::Unauthenticated { .. }

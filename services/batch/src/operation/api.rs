@@ -3,9 +3,9 @@
 use super::{
     action::{Kind, Selection},
     executions::Row,
+    guards::{counted, unprotected},
     identity::Identity,
     job::Job,
-    loops::counted,
     messages::OperationInput,
     page_token,
     refusals::{about_to_be_taken, full, reused, slot_taken, wrong_state},
@@ -92,6 +92,7 @@ impl Api {
             None if request.validate_only => {}
             None => spec.allows(matched)?,
         }
+        unprotected(&*self.server, &spec).await?;
         let answer = pb::StartBatchOperationResponse {
             job_id: wish.id.clone(),
             matched,

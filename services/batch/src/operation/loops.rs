@@ -2,8 +2,8 @@
 //! one.
 
 use super::{
-    action::{Action, Selection},
     attempt::{Attempt, Details},
+    guards::{guarded, selection},
     identity::Identity,
     job::{Job, NewJob, State},
     messages::{Beat, Figures, Holder, Ran},
@@ -113,7 +113,7 @@ pub(crate) async fn start_once(
         }
         let job = NewJob {
             id: wanted.job_id.to_owned(),
-            selection: bounded(server, wanted.spec).await?,
+            selection: selection(server, wanted.spec).await?,
             action: wanted.spec.action.clone(),
             reason: wanted.spec.reason.clone(),
             identity: Identity::new(&wanted.spec.subject(), matched, wanted.caller),
@@ -162,34 +162,6 @@ pub(crate) async fn start_once(
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// Counts what matches. That also proves the query: the server would take a malformed one, fail on it for ever and keep the slot.
-pub(crate) async fn counted(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
-    match &spec.selection {
-        Selection::Query(query) => server.count(query).await,
-        Selection::Executions(list) => Ok(i64::try_from(list.len()).unwrap_or(i64::MAX)),
-    }
-}
-
-/// Counts what matches, and holds it against the cap.
-pub(crate) async fn guarded(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
-    let matched = counted(server, spec).await?;
-    spec.allows(matched)?;
-    Ok(matched)
-}
-
-/// What the job is to work on. A reset by query is bounded by the newest execution that matches now: when the server's own worker is lost in the
-/// middle it starts over, and would reset the runs that it has just put in place (seen: 1,000 executions, 2,614 resets).
-async fn bounded(server: &dyn JobServer, spec: &Spec) -> Result<Selection, Error> {
-    if let (Action::Reset(_), Selection::Query(query)) = (&spec.action, &spec.selection) {
-        let (rows, _) = server.rows(query, 1, Vec::new()).await?;
-        if let Some(newest) = rows.first().and_then(|row| row.start) {
-            let bound = newest.proto();
-            return Ok(Selection::Query(format!("{query} AND StartTime <= \"{bound}\"")));
-        }
-    }
-    Ok(spec.selection.clone())
 }
 
 /// Stops the job, if it is there, and tells how far it had come.

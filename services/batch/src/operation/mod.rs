@@ -30,6 +30,7 @@ pub(crate) mod activities;
 pub(crate) mod api;
 mod attempt;
 mod executions;
+mod guards;
 mod identity;
 mod job;
 mod loops;

@@ -9,11 +9,12 @@ use super::{
 };
 use prost::Message as _;
 use quell_mesh::{
+    Protected,
     error::Error,
     metrics::BATCH_STARTED,
     temporal::{NamespaceClient, no_retry},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_common::protos::temporal::api::{
     common::v1::WorkflowExecution,
@@ -45,6 +46,8 @@ pub(crate) enum Started {
 /// What is asked of the server. Errors are those of [`Error`]; an answer that says "there is none" is not an error.
 #[async_trait::async_trait]
 pub(crate) trait JobServer: Executions {
+    /// What nobody may stop there.
+    fn protected(&self) -> &Protected;
     /// Its version, as it tells it.
     async fn version(&self) -> Result<String, Error>;
     /// How many executions match; a query that the server calls invalid is [`Error::InvalidArgument`].
@@ -97,12 +100,16 @@ pub(crate) fn name_field(error: Error, field: &str) -> Error {
 #[derive(Clone)]
 pub(crate) struct TemporalServer {
     namespace: NamespaceClient,
+    protected: Arc<Protected>,
 }
 
 impl TemporalServer {
-    /// Over a namespace's client.
-    pub(crate) fn new(namespace: NamespaceClient) -> Self {
-        Self { namespace }
+    /// Over a namespace's client, with what is protected in it.
+    pub(crate) fn new(namespace: NamespaceClient, protected: Protected) -> Self {
+        Self {
+            namespace,
+            protected: Arc::new(protected),
+        }
     }
 
     /// Name of the namespace.
@@ -145,6 +152,10 @@ pub(crate) fn timed<T>(message: T) -> Request<T> {
 
 #[async_trait::async_trait]
 impl JobServer for TemporalServer {
+    fn protected(&self) -> &Protected {
+        &self.protected
+    }
+
     async fn count(&self, query: &str) -> Result<i64, Error> {
         let request = CountWorkflowExecutionsRequest {
             namespace: self.name(),

@@ -137,7 +137,7 @@ fn hex(digest: &[u8]) -> String {
 }
 
 fn selection(check: &mut Checker, kind: Option<Kind>, request: &StartBatchOperationRequest) -> Selection {
-    let may_be_closed = matches!(kind, Some(Kind::Delete | Kind::Reset));
+    let may_be_closed = kind.is_some_and(Kind::may_be_closed);
     if request.include_closed && !(may_be_closed && request.executions.is_empty()) {
         check.reject("include_closed", "is for a target with kind DELETE or RESET only");
     }

@@ -4,7 +4,8 @@
 use super::{
     activities::StartProgress,
     attempt::{Attempt, Details},
-    loops::{Stop, guarded},
+    guards::guarded,
+    loops::Stop,
     messages::{Beat, Holder, OperationInput, Place, Waiting},
     record::Record,
     server::{JobServer, name_field},

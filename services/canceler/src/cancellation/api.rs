@@ -100,7 +100,7 @@ impl CancellationApi {
         let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let main = self.main().await?;
         let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
-        guards::unprotected(&main, self.defaults(), &filter).await?;
+        guards::unprotected(&main, &self.defaults().protected, &filter).await?;
         guards::alone(&main, &self.mesh.canceler, &spec).await?;
         guards::not_restored(&main, &self.mesh.canceler, &spec).await?;
         let response = pb::StartCancellationResponse {

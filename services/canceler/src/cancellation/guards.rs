@@ -1,17 +1,11 @@
 //! What is held against a request before anything is started: how many match, what must never be stopped, who else is at it.
 
 use quell_api::target::{Filter, OPEN};
-use quell_mesh::{Error, NamespaceClient, Reason, config::CancelSettings, confirmation::Token};
+use quell_mesh::{Error, NamespaceClient, Protected, Reason, confirmation::Token};
 use quell_sweep::Mode;
 use tonic::Code;
 
-use super::{
-    api::query_error,
-    namespace::Namespace,
-    query::{self, one_of},
-    spec::Spec,
-    store,
-};
+use super::{api::query_error, namespace::Namespace, query, spec::Spec, store};
 use crate::restoration;
 
 /// What the token of a preview is good for.
@@ -49,39 +43,11 @@ pub(super) async fn matched(
     Ok(matched)
 }
 
-/// Refuses a target that holds what the configuration protects: all that is found, at once.
-pub(super) async fn unprotected(main: &Namespace, settings: &CancelSettings, filter: &Filter) -> Result<(), Error> {
-    let mut violations = Vec::new();
-    for (attribute, values) in [
-        ("WorkflowType", &settings.protected_types),
-        ("WorkloadId", &settings.protected_workloads),
-        ("TaskQueue", &settings.protected_queues),
-    ] {
-        if values.is_empty() {
-            continue;
-        }
-        let query = filter.with(&format!("{OPEN} AND {}", one_of(attribute, values)));
-        let held = match main.count(query).await {
-            Ok(held) => held,
-            // The filter itself was counted before: what the namespace does not know is the attribute, and then nothing has it.
-            Err(status) if status.code() == Code::InvalidArgument => 0,
-            Err(status) => return Err(status.into()),
-        };
-        if held > 0 {
-            violations.push((
-                Reason::ProtectedTarget.as_str().to_owned(),
-                "spec.target".to_owned(),
-                format!("holds {held} open executions whose {attribute} is protected"),
-            ));
-        }
-    }
-    if violations.is_empty() {
-        return Ok(());
-    }
-    Err(Error::FailedPrecondition {
-        reason: Reason::ProtectedTarget,
-        violations,
-    })
+/// Refuses a target that holds what the configuration protects.
+pub(super) async fn unprotected(main: &Namespace, protected: &Protected, filter: &Filter) -> Result<(), Error> {
+    let held =
+        |condition: String| async move { Ok(main.count(filter.with(&format!("{OPEN} AND {condition}"))).await?) };
+    protected.guard("spec.target", held).await.map(drop)
 }
 
 /// Refuses a target that another cancellation is at: one that shares a part with it, or that has open executions in common.

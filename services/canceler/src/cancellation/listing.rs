@@ -17,6 +17,7 @@ use std::{
 };
 
 use quell_api::target::{Filter, OPEN, excluding_own};
+use quell_mesh::visibility::{is_quotable, one_of};
 use quell_sweep::{PageToken, Row, Scope};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
@@ -25,7 +26,6 @@ use super::{
     ancestry::{Ancestor, Ancestry, GENERATIONS},
     convert::query_time,
     namespace::{Namespace, Page},
-    query::{is_quotable, one_of},
 };
 
 /// Values of one `IN`: a query must stay within what any store takes.

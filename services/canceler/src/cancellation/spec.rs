@@ -218,8 +218,8 @@ impl Spec {
             scope: Scope {
                 workload_ids: self.target.tags(),
                 descendants: self.include_descendants,
-                protected_types: settings.protected_types.clone(),
-                protected_workloads: settings.protected_workloads.clone(),
+                protected_types: settings.protected.types.clone(),
+                protected_workloads: settings.protected.workloads.clone(),
             },
             max_affected: self.max_affected,
             quiesce: self.quiesce,

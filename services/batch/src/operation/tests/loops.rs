@@ -55,7 +55,7 @@ fn input(query: &str, job_id: &str) -> BatchCancelInput {
     }
 }
 
-fn request() -> Request {
+pub(super) fn request() -> Request {
     Request::checked(input("WorkloadId = \"1\"", "mine"), "run", "7", "quell/cancellation/1").unwrap()
 }
 

@@ -13,7 +13,10 @@ use super::{
     job::{Job, Listed, Moment, NewJob, State},
     server::{JobServer, Started},
 };
-use quell_mesh::error::{Error, Reason};
+use quell_mesh::{
+    Protected,
+    error::{Error, Reason},
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
@@ -22,7 +25,7 @@ use std::{
 /// A server with one slot, in memory. It keeps the server's words: a second Start of a running job is refused as "slot
 /// taken", of a closed one as "exists".
 #[derive(Default)]
-struct Fake(Mutex<World>);
+struct Fake(Mutex<World>, Protected);
 
 #[derive(Default)]
 struct World {
@@ -45,6 +48,8 @@ struct World {
     /// The next Start takes the job, and its answer is lost.
     lose_answer: bool,
     invalid: Option<String>,
+    /// How many executions of each target are protected.
+    held: i64,
     down: bool,
     clock: i64,
 }
@@ -129,9 +134,16 @@ impl Executions for Fake {
 
 #[async_trait::async_trait]
 impl JobServer for Fake {
+    fn protected(&self) -> &Protected {
+        &self.1
+    }
+
     async fn count(&self, query: &str) -> Result<i64, Error> {
         let mut world = self.world();
         world.counts.push(query.to_owned());
+        if self.1.types.iter().any(|one| query.contains(one)) {
+            return Ok(world.held);
+        }
         world
             .invalid
             .clone()

@@ -3,12 +3,17 @@
 use super::{
     Fake,
     api::{api, start},
+    loops::request,
 };
+use crate::operation::{action::Selection, guards::selection};
 use quell_api::batch::v1::{
     BatchExecution, BatchOperationKind, BatchReset, BatchSignal, StartBatchOperationRequest, batch_reset::To,
 };
-use quell_mesh::error::{Error, Reason};
-use std::sync::Arc;
+use quell_mesh::{
+    Protected,
+    error::{Error, Reason},
+};
+use std::sync::{Arc, Mutex};
 
 #[tokio::test]
 async fn what_belongs_to_another_kind_or_to_quell_is_refused() {
@@ -140,4 +145,72 @@ async fn above_the_cap_goes_only_who_has_seen_the_count() {
     };
     assert_eq!(refused(another).await, Reason::ConfirmationTokenMismatch);
     assert_eq!(records.started().len(), 1);
+}
+
+fn protecting() -> Arc<Fake> {
+    let types = vec!["Payments".to_owned()];
+    let protected = Protected {
+        types,
+        ..Protected::default()
+    };
+    Arc::new(Fake(Mutex::default(), protected))
+}
+
+#[tokio::test]
+async fn what_is_protected_is_refused_before_anything_is_queued() {
+    let server = protecting();
+    let (api, records) = api(&server);
+    let listed = |id: &str| StartBatchOperationRequest {
+        target: None,
+        executions: vec![BatchExecution {
+            workflow_id: id.to_owned(),
+            run_id: String::new(),
+        }],
+        ..start("1", "")
+    };
+    server.world().held = 2;
+    for (request, field) in [(start("1", "a"), "target"), (listed("a"), "executions")] {
+        for validate_only in [true, false] {
+            let request = StartBatchOperationRequest {
+                validate_only,
+                ..request.clone()
+            };
+            let Err(Error::FailedPrecondition { reason, violations }) = api.start(request).await else {
+                panic!("refused");
+            };
+            assert_eq!(reason, Reason::ProtectedTarget);
+            assert_eq!(violations[0].1, field);
+            assert_eq!(violations[0].2, "holds 2 executions whose WorkflowType is protected");
+        }
+    }
+    let Err(Error::InvalidArgument(violations)) = api.start(listed("a\\")).await else {
+        panic!("what cannot be looked for is not taken");
+    };
+    assert_eq!(violations[0].field, "executions[0].workflow_id");
+    assert!(records.started().is_empty());
+
+    server.world().held = 0;
+    api.start(start("1", "a")).await.unwrap();
+    api.start(listed("a")).await.unwrap();
+    assert_eq!(records.started().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_protected_and_comes_later_is_left_out() {
+    let server = protecting();
+    let spec = request().spec;
+    let Selection::Query(query) = selection(&*server, &spec).await.unwrap() else {
+        panic!("a query");
+    };
+    assert!(
+        query.ends_with(" AND (WorkflowType IS NULL OR WorkflowType NOT IN (\"Payments\"))"),
+        "{query}"
+    );
+    server.world().held = 1;
+    let refused = selection(&*server, &spec).await.unwrap_err();
+    assert_eq!(
+        refused.reason(),
+        Reason::ProtectedTarget,
+        "it came while the slot was waited for"
+    );
 }

@@ -5,9 +5,7 @@ use quell_api::r#type::v1::{AnyOf, Target, target::Selector};
 
 fn defaults() -> CancelSettings {
     CancelSettings {
-        protected_types: Vec::new(),
-        protected_workloads: Vec::new(),
-        protected_queues: Vec::new(),
+        protected: quell_mesh::Protected::default(),
         concurrency: 750,
         confirm_timeout: Duration::from_secs(240),
         confirm_poll: Duration::from_secs(5),
