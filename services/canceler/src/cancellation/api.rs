@@ -97,6 +97,7 @@ impl CancellationApi {
         {
             return repeated(&first, spec, token.is_some());
         }
+        token.as_ref().map_or(Ok(()), Token::fresh)?;
         let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let main = self.main().await?;
         let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
