@@ -103,7 +103,7 @@ impl CancellationApi {
         let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
         guards::unprotected(&main, self.defaults(), &filter).await?;
         guards::alone(&main, &self.mesh.canceler, &spec).await?;
-        guards::not_restored(&main, &self.mesh.canceler, &spec).await?;
+        guards::not_restored(&main, &self.mesh.canceler, &spec, None).await?;
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
             spec: Some(spec.to_proto()),
