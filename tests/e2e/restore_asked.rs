@@ -9,8 +9,8 @@ use crate::{
 };
 use quell_api::{
     canceler::v1::{
-        CancellationSpec, Mode, NotRestoredReason, RestorationVerdict, RestoreCancellationRequest,
-        StartCancellationRequest, StopRestorationRequest,
+        CancellationSpec, Mode, NotRestoredReason, PreviewCancellationRequest, RestorationVerdict,
+        RestoreCancellationRequest, StartCancellationRequest, StopRestorationRequest,
     },
     work::v1::{SnowballProducer, SnowballSpec},
 };
@@ -62,6 +62,8 @@ async fn what_ended_when_it_was_asked_runs_on_unless_the_restoration_is_stopped(
     check_clean(&ended);
     assert_eq!((ended.receipt.asked, ended.receipt.stopped), (ALL.into(), 0));
     let cancellation_id = ended.receipt.cancellation_id.as_str();
+    let other_one = run_to_end(&mut client, spec(workload(&id))).await;
+    let other_one = other_one.receipt.cancellation_id;
     let nobody = unique("nobody");
     let status = stop(&mut client, &nobody, "").await.unwrap_err();
     details::not_found("StopRestoration", &status, &nobody);
@@ -89,6 +91,18 @@ async fn what_ended_when_it_was_asked_runs_on_unless_the_restoration_is_stopped(
         "RESTORATION_RUNNING"
     );
     assert!(status.message().contains(cancellation_id), "{status}");
+    let look = PreviewCancellationRequest {
+        target: workload(&id),
+        ..Default::default()
+    };
+    let preview = others.preview_cancellation(look).await.expect("a preview").into_inner();
+    let warned = |warning: &String| warning.contains(cancellation_id) && warning.contains("is being restored");
+    assert!(preview.warnings.iter().any(warned), "{:?}", preview.warnings);
+    let other_one = others.restore_cancellation(of(&other_one)).await;
+    assert_eq!(
+        details::reason("RestoreCancellation", &other_one.unwrap_err(), Code::FailedPrecondition),
+        "RESTORATION_RUNNING"
+    );
     stop(&mut others, cancellation_id, "not those").await.unwrap();
     own.process.start().expect("it can be started again");
     own.ready().await;

@@ -239,7 +239,7 @@ async fn a_quiesced_workload_does_not_grow_until_it_is_resumed() {
         workload_id: id.clone(),
         ..Default::default()
     };
-    let started = snowball(&mut work, spec).await;
+    let started = snowball(&mut work, spec.clone()).await;
     grown(&mut work, &started.snowball_id, 10).await;
 
     let quiesce = QuiesceRequest {
@@ -268,6 +268,15 @@ async fn a_quiesced_workload_does_not_grow_until_it_is_resumed() {
         },
     )
     .await;
+
+    // Whoever starts another one is told that it would not grow.
+    let held = StartSnowballRequest {
+        spec: Some(spec),
+        validate_only: true,
+        ..Default::default()
+    };
+    assert!(work.start_snowball(held).await.unwrap().into_inner().held);
+    assert!(!started.held);
 
     // Again: no error, the same gate.
     let again = sources

@@ -13,6 +13,7 @@ use quell_api::canceler::v1::{
     cancellation_service_client::CancellationServiceClient,
 };
 use quell_cli::dev::Part;
+use quell_mesh::confirmation::Token;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -41,6 +42,17 @@ fn few(id: &str, token: &str) -> StartCancellationRequest {
     }
 }
 
+/// The token of a preview, as if it had been given long ago.
+fn aged(preview: &PreviewCancellationResponse) -> String {
+    let id = preview.confirmation_token.split('.').nth(1).expect("an id");
+    let old = Token {
+        id: id.parse().expect("a UUID"),
+        matched: u64::try_from(preview.open).expect("a count"),
+        at_ms: 1,
+    };
+    old.write(&format!("Terminate.{}", preview.query))
+}
+
 fn check_reason(status: &Status, reason: &str) {
     let details = status.get_error_details();
     assert!(
@@ -63,12 +75,14 @@ async fn whoever_has_seen_the_count_may_go_above_max_affected() {
     let (id, other) = (unique("token"), unique("token-other"));
     mesh.start_many("Sleeper", &id, 20).await;
     mesh.indexed(&id, 20).await;
-    let token = preview(&mut client, &id).await.confirmation_token;
+    let seen = preview(&mut client, &id).await;
+    let token = seen.confirmation_token.clone();
     let elsewhere = preview(&mut client, &other).await.confirmation_token;
 
     let status = client.start_cancellation(few(&id, "")).await.unwrap_err();
     check_reason(&status, "MAX_AFFECTED_EXCEEDED");
-    for bad in [elsewhere.as_str(), "nonsense", &token.replace(".20.", ".90.")] {
+    let old = aged(&seen);
+    for bad in [elsewhere.as_str(), "nonsense", &token.replace(".20.", ".90."), &old] {
         let status = client.start_cancellation(few(&id, bad)).await.unwrap_err();
         check_reason(&status, "CONFIRMATION_TOKEN_MISMATCH");
     }
@@ -86,13 +100,11 @@ async fn whoever_has_seen_the_count_may_go_above_max_affected() {
         .expect("it starts")
         .into_inner();
     assert_eq!(started.spec.as_ref().map(|spec| spec.max_affected), Some(40));
-    // A repeated call is the same cancellation; another one cannot be started by it.
-    let again = client
-        .start_cancellation(few(&id, &token))
-        .await
-        .expect("the first")
-        .into_inner();
-    assert_eq!(again.cancellation_id, started.cancellation_id);
+    // A repeated call is the same cancellation, however late it comes; another one cannot be started by it.
+    for token in [&token, &old] {
+        let again = client.start_cancellation(few(&id, token)).await.expect("the first");
+        assert_eq!(again.into_inner().cancellation_id, started.cancellation_id);
+    }
     let mut changed = few(&id, &token);
     changed.spec.as_mut().expect("a spec").reason = "another".to_owned();
     let status = client.start_cancellation(changed).await.unwrap_err();

@@ -23,8 +23,10 @@ const FIELD: &str = "confirmation_token";
 pub struct Token {
     /// Decides the id of what it may start.
     pub id: Uuid,
-    matched: u64,
-    at_ms: u64,
+    /// How many were seen.
+    pub matched: u64,
+    /// When, in milliseconds since the epoch.
+    pub at_ms: u64,
 }
 
 impl Token {
@@ -46,11 +48,12 @@ impl Token {
         format!("{FORM}.{}.{matched}.{at_ms}.{sum}", id.simple())
     }
 
-    /// The token of a request; nothing when none was given.
+    /// The token of a request; nothing when none was given. How old it is does not matter yet: what it has started before is answered
+    /// with that, see [`Token::fresh`].
     ///
     /// # Errors
-    /// [`Reason::ConfirmationTokenMismatch`] for one that was not given for this subject, or has expired;
-    /// [`Error::InvalidArgument`] for a request id beside it.
+    /// [`Reason::ConfirmationTokenMismatch`] for one that was not given for this subject; [`Error::InvalidArgument`] for a request id
+    /// beside it.
     pub fn of_request(text: &str, request_id: &str, subject: &str) -> Result<Option<Self>, Error> {
         if text.is_empty() {
             return Ok(None);
@@ -59,10 +62,26 @@ impl Token {
             let text = "must be empty with a confirmation_token: the token makes the call idempotent by itself";
             return Err(Error::invalid("request_id", text));
         }
-        Self::read(text, subject, now_ms()).map(Some).map_err(mismatch)
+        Self::read(text, subject).map(Some).map_err(mismatch)
     }
 
-    fn read(text: &str, subject: &str, now_ms: u64) -> Result<Self, &'static str> {
+    /// Whether it may start something now.
+    ///
+    /// # Errors
+    /// [`Reason::ConfirmationTokenMismatch`] when it has expired.
+    pub fn fresh(&self) -> Result<(), Error> {
+        if self.is_fresh(now_ms()) {
+            return Ok(());
+        }
+        Err(mismatch("has expired (15 minutes): look again"))
+    }
+
+    fn is_fresh(&self, now_ms: u64) -> bool {
+        // Clocks of replicas may differ a little.
+        now_ms <= self.at_ms.saturating_add(LIFE_MS)
+    }
+
+    fn read(text: &str, subject: &str) -> Result<Self, &'static str> {
         const NONE: &str = "is no token that was given for this";
         let parts: Vec<&str> = text.split('.').collect();
         let [FORM, id, matched, at_ms, sum] = parts.as_slice() else {
@@ -75,10 +94,6 @@ impl Token {
         };
         if token.checksum(subject) != *sum {
             return Err("was given for another target, or for something else to be done to it: look at this one");
-        }
-        // Clocks of replicas may differ a little.
-        if now_ms > token.at_ms.saturating_add(LIFE_MS) {
-            return Err("has expired (15 minutes): look again");
         }
         Ok(token)
     }
@@ -129,14 +144,14 @@ mod tests {
             ..Token::new(20_000)
         };
         let text = token.write("a");
-        assert_eq!(Token::read(&text, "a", 1_000 + LIFE_MS), Ok(token));
-        let expired = Token::read(&text, "a", 1_001 + LIFE_MS).unwrap_err();
-        assert!(expired.contains("expired"), "{expired}");
-        let another = Token::read(&text, "b", 1_000).unwrap_err();
+        assert_eq!(Token::read(&text, "a"), Ok(token));
+        assert!(token.is_fresh(1_000 + LIFE_MS));
+        assert!(!token.is_fresh(1_001 + LIFE_MS));
+        let another = Token::read(&text, "b").unwrap_err();
         assert!(another.contains("another target"), "{another}");
         let more = text.replace(".20000.", ".90000.");
         for bad in ["", "q1", "q2.a.b.c.d", "q1.x.1.1.x", &more, &format!("{text}.x")] {
-            assert!(Token::read(bad, "a", 1_000).is_err(), "{bad}");
+            assert!(Token::read(bad, "a").is_err(), "{bad}");
         }
     }
 
@@ -146,6 +161,11 @@ mod tests {
         let text = token.write("a");
         assert_eq!(Token::of_request("", "id", "a").unwrap(), None);
         assert_eq!(Token::of_request(&text, "", "a").unwrap(), Some(token));
+        assert!(token.fresh().is_ok());
+        // What was started with it is found again, however old it is; it starts nothing more.
+        let old = Token { at_ms: 1_000, ..token };
+        assert_eq!(Token::of_request(&old.write("a"), "", "a").unwrap(), Some(old));
+        assert_eq!(old.fresh().unwrap_err().reason(), Reason::ConfirmationTokenMismatch);
         assert!(matches!(
             Token::of_request(&text, "id", "a"),
             Err(Error::InvalidArgument(_))

@@ -16,7 +16,7 @@ async fn recorded_histories_replay() {
         .collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    assert!(files.len() >= 12, "histories are missing");
+    assert!(files.len() >= 15, "histories are missing");
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<BulkCancelWorkflow>()
         .unwrap()

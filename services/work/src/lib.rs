@@ -53,7 +53,7 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     let gates = Gates::new(mesh.main.clone());
     let ledger = Ledger::new(mesh.settings.orders.ledger_url.clone());
     let grpc = GrpcServices::new(quell_api::FILE_DESCRIPTOR_SET)
-        .add(SnowballServiceServer::new(SnowballApi::new(&mesh)))
+        .add(SnowballServiceServer::new(SnowballApi::new(&mesh, gates.clone())))
         .add(SourceServiceServer::new(SourceApi::new(&mesh, gates.clone())))
         .add(ProbeServiceServer::new(ProbeApi::new(&mesh)))
         .add(BatchProcessingServiceServer::new(BatchProcessingApi::new(&mesh)))

@@ -173,25 +173,51 @@ async fn read(client: &mut Client, cancellation_id: &str, chunk: &JournalChunk) 
     Ok(bytes)
 }
 
+/// What all checks together come to.
+struct Conclusion {
+    /// Nothing contradicts the receipt.
+    verified: bool,
+    /// A signature of it holds.
+    signed: bool,
+    text: String,
+}
+
+fn conclude(checks: &[Check]) -> Conclusion {
+    let names = |found: Found| {
+        let mut names: Vec<&str> = Vec::new();
+        for check in checks.iter().filter(|check| check.found == found) {
+            if !names.contains(&check.what.as_str()) {
+                names.push(&check.what);
+            }
+        }
+        names.join(", ")
+    };
+    let verified = !checks.iter().any(|check| check.found == Found::Mismatch);
+    let signed = checks.iter().any(Check::is_signature_that_holds);
+    let text = match (verified, signed, names(Found::NotChecked)) {
+        (false, ..) => "the receipt does NOT hold".to_owned(),
+        (true, true, open) if open.is_empty() => "the receipt holds".to_owned(),
+        (true, true, open) => format!("the receipt holds; not checked: {open}"),
+        (true, false, open) => format!(
+            "the receipt is NOT SIGNED, so by itself it proves nothing; proven: {}; not proven: {open}",
+            names(Found::Holds)
+        ),
+    };
+    Conclusion { verified, signed, text }
+}
+
 /// Prints what was checked; gives the exit code.
 fn tell(ui: Ui, cancellation_id: &str, checks: &[Check]) -> u8 {
-    let mut verified = true;
     for check in checks {
         let word = match check.found {
             Found::Holds => "ok",
-            Found::Mismatch => {
-                verified = false;
-                "MISMATCH"
-            }
+            Found::Mismatch => "MISMATCH",
             Found::NotChecked => "not checked",
         };
         ui.line(format!("{word:11} {:9} {}", check.what, check.detail));
     }
-    ui.line(if verified {
-        "the receipt holds"
-    } else {
-        "the receipt does NOT hold"
-    });
+    let Conclusion { verified, signed, text } = conclude(checks);
+    ui.line(text);
     let of = |found: Found| {
         let these = checks.iter().filter(|check| check.found == found);
         these
@@ -201,9 +227,38 @@ fn tell(ui: Ui, cancellation_id: &str, checks: &[Check]) -> u8 {
     ui.result(&json!({
         "cancellation_id": cancellation_id,
         "verified": verified,
+        "signed": signed,
         "holds": of(Found::Holds),
         "mismatches": of(Found::Mismatch),
         "not_checked": of(Found::NotChecked),
     }));
     if verified { exit::OK } else { exit::MISMATCH }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receipt::verify as checks_of;
+    use quell_api::canceler::v1::GetReceiptResponse;
+
+    #[test]
+    fn what_is_not_signed_is_not_said_to_hold() {
+        let answer = GetReceiptResponse {
+            receipt: Some(Receipt::default()),
+            signed: None,
+        };
+        let file = ReceiptFile::of_answer(answer).unwrap();
+        let mut checks = checks_of(&file, None);
+        checks.push(Check::not_made("result", "--offline"));
+        checks.push(Check::not_made("journal", "--offline"));
+        let Conclusion { verified, signed, text } = conclude(&checks);
+        assert!(verified && !signed, "{checks:?}");
+        assert_eq!(
+            text,
+            "the receipt is NOT SIGNED, so by itself it proves nothing; proven: form; not proven: signature, result, journal"
+        );
+        checks.push(Check::mismatch("journal", "changed"));
+        let Conclusion { verified, text, .. } = conclude(&checks);
+        assert_eq!((verified, text.as_str()), (false, "the receipt does NOT hold"));
+    }
 }

@@ -75,11 +75,18 @@ async fn start(ui: Ui, addresses: &Addresses, args: StartArgs) -> Result<u8, Fai
         "WorkloadId {workload_id:?}; watch it with: quell snowball watch {}",
         answer.snowball_id
     ));
+    if answer.held {
+        ui.line(format!(
+            "HELD: a cancellation has told the source of WorkloadId {workload_id:?} to keep still; nothing grows until its time is over, or: \
+             quell resume --workload-id {workload_id:?}"
+        ));
+    }
     ui.result(&json!({
         "snowball_id": answer.snowball_id,
         "run_id": answer.run_id,
         "workload_id": workload_id,
         "planned_workflows": answer.planned_workflows,
+        "held": answer.held,
     }));
     Ok(exit::OK)
 }

@@ -29,6 +29,7 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: WatchArgs) -> Resul
         args.cancellation_id,
         verdict_name(cancellation.verdict())
     ));
+    ui.line(format!("its receipt: quell receipt {}", args.cancellation_id));
     ui.result(&cancellation_json(&cancellation));
     Ok(exit::of_verdict(cancellation.verdict()))
 }

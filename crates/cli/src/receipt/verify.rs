@@ -55,7 +55,16 @@ impl Check {
     pub fn not_made(what: &str, why: impl Into<String>) -> Self {
         Self::new(what, Found::NotChecked, why)
     }
+
+    /// Whether it is that of a signature, and holds.
+    #[must_use]
+    pub fn is_signature_that_holds(&self) -> bool {
+        self.what == SIGNATURE && self.found == Found::Holds
+    }
 }
+
+/// Name of the check of a signature.
+const SIGNATURE: &str = "signature";
 
 /// What a receipt can say for itself: its form, and its signatures. `trusted` is the key that must have signed it.
 #[must_use]
@@ -70,7 +79,7 @@ pub fn verify(file: &ReceiptFile, trusted: Option<&PublicKey>) -> Vec<Check> {
 }
 
 fn signatures(file: &ReceiptFile, trusted: Option<&PublicKey>) -> Vec<Check> {
-    const WHAT: &str = "signature";
+    const WHAT: &str = SIGNATURE;
     let signed = &file.signed;
     if signed.signatures.is_empty() {
         let text = "it is not signed: the canceler had no key";

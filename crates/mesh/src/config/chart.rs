@@ -102,7 +102,7 @@ fn ports_and_times_are_those_of_the_binaries() {
     for needed in [
         "{ name: metrics, containerPort: {{ $service.metricsPort }} }",
         "{ name: metrics, port: {{ $service.metricsPort }}, targetPort: metrics, appProtocol: http }",
-        "prometheus.io/port: {{ $service.metricsPort | quote }}",
+        "\"prometheus.io/port\" (toString $service.metricsPort)",
         "{ name: QUELL_METRICS_PORT, value: {{ $service.metricsPort | quote }} }",
     ] {
         assert!(services.contains(needed), "{needed}");

@@ -114,11 +114,14 @@ impl Window {
         self.buffer.push(target, known_parents);
     }
 
+    /// By what a starter is known, for a row that was started after the fence.
+    pub(super) fn starter_key(&self, row: &Row) -> Option<(String, Option<String>)> {
+        let fence_ms = self.spec.fence_ms;
+        (fence_ms > 0 && row.start_ms >= fence_ms).then(|| (row.workflow_type.clone(), row.parent_workflow_id.clone()))
+    }
+
     fn note_starter(&mut self, row: &Row) {
-        if self.spec.fence_ms == 0 || row.start_ms < self.spec.fence_ms {
-            return;
-        }
-        let key = (row.workflow_type.clone(), row.parent_workflow_id.clone());
+        let Some(key) = self.starter_key(row) else { return };
         if self.starters.len() < KNOWN_STARTERS || self.starters.contains_key(&key) {
             *self.starters.entry(key).or_default() += 1;
         }

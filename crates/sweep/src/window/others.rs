@@ -53,10 +53,8 @@ impl Window {
         }
         for Target { row, .. } in self.buffer.drain() {
             // Listed again, it counts again.
-            if let Some(seen) = self
-                .starters
-                .get_mut(&(row.workflow_type.clone(), row.parent_workflow_id.clone()))
-                && row.start_ms >= self.spec.fence_ms
+            if let Some(key) = self.starter_key(&row)
+                && let Some(seen) = self.starters.get_mut(&key)
             {
                 *seen = seen.saturating_sub(1);
             }

@@ -84,7 +84,7 @@ impl Queue {
     }
 
     /// Takes all.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Target> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Target> + use<> {
         let heads = std::mem::take(&mut self.heads);
         heads
             .into_values()

@@ -81,6 +81,7 @@ impl Api {
         {
             return Ok(first);
         }
+        wish.token.as_ref().map_or(Ok(()), Token::fresh)?;
         self.support.check(&wish.spec.action).await?;
         let matched = counted(&*self.server, &wish.spec)
             .await

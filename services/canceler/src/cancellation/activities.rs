@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use quell_mesh::{Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown, metrics::SWEEP_OPEN, signing::SigningKey};
 use quell_sweep::{PassKind, StartRange};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,6 +33,7 @@ use super::{
     sweeper::Sweeper,
 };
 
+/// How often progress is told. The worker's heartbeat throttle is the same.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
 
 /// The activities, and what they stand on.
@@ -177,19 +178,20 @@ impl CancelActivities {
         );
         let work = async {
             let id = &input.task.cancellation_id;
+            let before: Beat = earlier(&ctx);
             let limits = self.limits.follow(id, || LimitsReader {
                 canceler: self.canceler.clone(),
                 cancellation_id: id.clone(),
             });
             let sweeper = Sweeper {
                 ctx: &ctx,
-                main: self.namespace().await?,
+                main: kept_alive(&ctx, || before.clone(), self.namespace()).await??,
                 canceler: self.canceler.clone(),
                 payloads: self.payloads.clone(),
                 shutdown: self.shutdown.clone(),
                 limits,
             };
-            let output = sweeper.run(&input).await?;
+            let output = sweeper.run(&input, before).await?;
             let result = &output.result;
             span.record("listed", result.counts.listed)
                 .record("stopped", result.counts.stopped)
@@ -296,15 +298,32 @@ pub(crate) async fn beating<T, B: Serialize + Send + Sync + 'static>(
     beat: impl Fn() -> B,
     work: impl Future<Output = Result<T, ActivityError>>,
 ) -> Result<T, ActivityError> {
+    tokio::select! {
+        biased;
+        result = kept_alive(ctx, beat, work) => result?,
+        () = ctx.cancelled() => Err(ActivityError::cancelled()),
+    }
+}
+
+/// The same for a piece of work that ends by itself when it is told to stop, because it has something to answer.
+pub(crate) async fn kept_alive<T, B: Serialize + Send + Sync + 'static>(
+    ctx: &ActivityContext,
+    beat: impl Fn() -> B,
+    work: impl Future<Output = T>,
+) -> Result<T, ActivityError> {
     let mut work = std::pin::pin!(work);
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            result = &mut work => return result,
-            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
+            done = &mut work => return Ok(done),
             _ = tick.tick() => ctx.record_heartbeat(beat()).await?,
         }
     }
+}
+
+/// What the attempt before this one had come to, by its last heartbeat; one that cannot be read is as good as none.
+pub(crate) fn earlier<B: DeserializeOwned + Default + 'static>(ctx: &ActivityContext) -> B {
+    ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default()
 }

@@ -97,12 +97,13 @@ impl CancellationApi {
         {
             return repeated(&first, spec, token.is_some());
         }
+        token.as_ref().map_or(Ok(()), Token::fresh)?;
         let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let main = self.main().await?;
         let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
         guards::unprotected(&main, &self.defaults().protected, &filter).await?;
         guards::alone(&main, &self.mesh.canceler, &spec).await?;
-        guards::not_restored(&main, &self.mesh.canceler, &spec).await?;
+        guards::not_restored(&main, &self.mesh.canceler, &spec, None).await?;
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
             spec: Some(spec.to_proto()),

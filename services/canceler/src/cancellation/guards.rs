@@ -5,7 +5,7 @@ use quell_mesh::{Error, NamespaceClient, Protected, Reason, confirmation::Token}
 use quell_sweep::Mode;
 use tonic::Code;
 
-use super::{api::query_error, namespace::Namespace, query, spec::Spec, store};
+use super::{api::query_error, namespace::Namespace, query, spec::Spec, store, target::TargetSpec};
 use crate::restoration;
 
 /// What the token of a preview is good for.
@@ -56,7 +56,7 @@ pub(crate) async fn alone(main: &Namespace, canceler: &NamespaceClient, spec: &S
     let filter = spec.filter();
     for first in store::running(canceler).await? {
         let both = |first: &Filter| Some(filter.and(first).open());
-        let common = overlap(main, &first.about.spec, spec, both).await?;
+        let common = overlap(main, &first.about.spec, &spec.target, both).await?;
         // The index may not know yet that it has ended.
         if common && store::find(canceler, &first.id).await?.is_some_and(|view| !view.ended) {
             let text = format!("cancellation {} is running, of this target or a part of it", first.id);
@@ -70,14 +70,14 @@ pub(crate) async fn alone(main: &Namespace, canceler: &NamespaceClient, spec: &S
 async fn overlap(
     main: &Namespace,
     first: &Spec,
-    spec: &Spec,
+    target: &TargetSpec,
     both: impl FnOnce(&Filter) -> Option<String>,
 ) -> Result<bool, Error> {
-    if first.target.shares_part_with(&spec.target) {
+    if first.target.shares_part_with(target) {
         return Ok(true);
     }
     // Two ids have nothing in common, whatever the server says.
-    if first.target.by_id() && spec.target.by_id() {
+    if first.target.by_id() && target.by_id() {
         return Ok(false);
     }
     let Some(query) = both(&first.filter()) else {
@@ -91,9 +91,32 @@ async fn overlap(
     }
 }
 
-/// Refuses a target of which another cancellation is being undone: what is restored would be stopped, and counted, at once.
-pub(super) async fn not_restored(main: &Namespace, canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
-    let filter = spec.filter();
+/// Refuses a target of which a cancellation is being undone, another one than `own`: what is restored would be stopped, or restored once
+/// more, at once. Found in the index, so two that start within its lag both begin.
+pub(crate) async fn not_restored(
+    main: &Namespace,
+    canceler: &NamespaceClient,
+    spec: &Spec,
+    own: Option<&str>,
+) -> Result<(), Error> {
+    let undone = undone(main, canceler, &spec.target, &spec.filter()).await?;
+    match undone.into_iter().find(|id| Some(id.as_str()) != own) {
+        None => Ok(()),
+        Some(id) => {
+            let text = format!("cancellation {id}, of this target or a part of it, is being restored");
+            Err(Error::precondition(Reason::RestorationRunning, "spec.target", text))
+        }
+    }
+}
+
+/// The cancellations of a target, or of a part of it, that are being undone.
+pub(super) async fn undone(
+    main: &Namespace,
+    canceler: &NamespaceClient,
+    target: &TargetSpec,
+    filter: &Filter,
+) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
     for id in restoration::store::running(canceler).await? {
         let Some(undone) = store::find(canceler, &id).await? else {
             continue;
@@ -103,10 +126,9 @@ pub(super) async fn not_restored(main: &Namespace, canceler: &NamespaceClient, s
             let both = filter.as_if_open()?.and(&first.as_if_open()?);
             Some(query::closed_since(&both, undone.start_ms))
         };
-        if overlap(main, &undone.about.spec, spec, both).await? {
-            let text = format!("cancellation {id}, of this target or a part of it, is being restored");
-            return Err(Error::precondition(Reason::RestorationRunning, "spec.target", text));
+        if overlap(main, &undone.about.spec, target, both).await? {
+            found.push(id);
         }
     }
-    Ok(())
+    Ok(found)
 }

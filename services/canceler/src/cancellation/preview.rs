@@ -82,6 +82,7 @@ pub(crate) async fn run(
         ids => schedules::find(main, &ids).await,
     };
     let running = store::running(canceler).await?;
+    let undone = guards::undone(main, canceler, &target, &filter).await?;
     tokio::time::sleep_until(first_at + GROWTH_SPAN).await;
     let open = counted(main, query.clone(), listed).await?;
     let growth_per_second = if first.is_bound || open.is_bound {
@@ -110,6 +111,12 @@ pub(crate) async fn run(
             view.id
         ));
     }
+    let restored = |id| {
+        format!(
+            "cancellation {id}, of this target or a part of it, is being restored: no other starts until that has ended"
+        )
+    };
+    warnings.extend(undone.into_iter().map(restored));
     Ok(pb::PreviewCancellationResponse {
         open: count(open.count),
         open_is_bound: open.is_bound,

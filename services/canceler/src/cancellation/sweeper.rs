@@ -7,12 +7,13 @@
 //! reply is waited for; an older heartbeat of the SDK's own loop that overtakes it is corrected by the next, half a second later.
 
 use std::{
+    future::Future,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use quell_mesh::{NamespaceClient, PayloadStore, Shutdown};
+use quell_mesh::{Error, NamespaceClient, PayloadStore, Shutdown};
 use quell_sweep::{
     AskedRun, Checkpoint, DescribeReply, PassKind, Slot, StartRange, Step, StopReply, TargetOutcome, TargetResult,
     Window,
@@ -30,7 +31,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{
-    activities::beating,
+    activities::{BEAT, kept_alive},
     convert::Clock,
     journal::{self, ChunkName, Journal},
     limits::Limits,
@@ -43,9 +44,6 @@ use super::{
     receipt::JournalChunk,
     status::call_error,
 };
-
-/// How often progress is told. The worker's heartbeat throttle is the same.
-const BEAT: Duration = Duration::from_millis(500);
 
 /// What a window works with.
 pub(crate) struct Sweeper<'a> {
@@ -68,15 +66,8 @@ enum Answer {
 
 impl Sweeper<'_> {
     /// Runs one window to its end, or until it is cancelled: then it answers with what it did.
-    pub(crate) async fn run(&self, input: &WindowInput) -> Result<WindowOutput, ActivityError> {
-        // What the attempt before this one had come to; a heartbeat that cannot be read is as good as none.
-        let before: Beat = self
-            .ctx
-            .heartbeat_details()
-            .deserialize()
-            .ok()
-            .flatten()
-            .unwrap_or_default();
+    /// `before` is what the attempt before this one had come to.
+    pub(crate) async fn run(&self, input: &WindowInput, before: Beat) -> Result<WindowOutput, ActivityError> {
         let attempt = self.ctx.info().attempt;
         if attempt > 1 {
             tracing::info!(
@@ -94,7 +85,13 @@ impl Sweeper<'_> {
         let mut journal = Journal::new(self.payloads.clone(), input.task.cancellation_id.clone(), first_chunk);
         let mut window = Window::resume(input.spec.clone(), before.checkpoint);
         if input.spec.ask.is_some() {
-            window.take_over(self.asked(input, &before).await?);
+            let id = &input.task.cancellation_id;
+            let asked = asked(&self.payloads, id, &before, self.ctx.cancelled());
+            window.take_over(kept_alive(self.ctx, || before.clone(), asked).await??);
+        }
+        let mut told_to_stop = self.ctx.is_cancelled();
+        if told_to_stop {
+            window.stop();
         }
         let mut limits = self.limits.clone();
         let mut known = limits.borrow_and_update().unwrap_or(input.limits);
@@ -109,7 +106,6 @@ impl Sweeper<'_> {
         let mut tick = interval(BEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut meter = WindowMeter::start(&window);
-        let mut told_to_stop = false;
         let mut handed_over = false;
         let mut skipped_before = 0;
 
@@ -217,7 +213,8 @@ impl Sweeper<'_> {
 
         meter.note(&window);
         let beat = beat(&window, window.checkpoint(), &before.journal, &journal, &rate);
-        let (written, lost) = self.finish(journal, beat).await?;
+        // A slow store must not look like a dead worker.
+        let (written, lost) = kept_alive(self.ctx, || beat.clone(), journal.finish()).await?;
         let unwritten = unwritten(&before);
         let mut chunks = before.journal;
         chunks.extend(written);
@@ -278,34 +275,6 @@ impl Sweeper<'_> {
         Listing::of_matches(self.main.clone(), query)
     }
 
-    /// Whom earlier attempts asked to end, as far as they had written it; what they had not is charged all the same.
-    async fn asked(&self, input: &WindowInput, before: &Beat) -> Result<Vec<AskedRun>, ActivityError> {
-        let read = async {
-            let mut asked = Vec::new();
-            for chunk in journal::promised(&input.task.cancellation_id, before.journal.clone())? {
-                match journal::outcomes(&self.payloads, &chunk).await {
-                    Ok(outcomes) => asked.extend(outcomes.into_iter().filter_map(asked_run)),
-                    Err(error) => tracing::warn!(key = chunk.key, error = %error, "who was asked cannot be read"),
-                }
-            }
-            Ok(asked)
-        };
-        beating(self.ctx, || before.clone(), read).await
-    }
-
-    /// Writes what is left of the journal, with heartbeats: a slow store must not look like a dead worker.
-    async fn finish(&self, journal: Journal, beat: Beat) -> Result<(Vec<JournalChunk>, u64), ActivityError> {
-        let mut writing = std::pin::pin!(journal.finish());
-        let mut tick = interval(BEAT);
-        loop {
-            tokio::select! {
-                biased;
-                written = &mut writing => return Ok(written),
-                _ = tick.tick() => self.ctx.record_heartbeat(beat.clone()).await?,
-            }
-        }
-    }
-
     /// Records a heartbeat and waits for the server to have it.
     async fn reserve(&self, beat: Beat) -> Result<(), String> {
         let client = self.canceler.client().await.map_err(|error| error.to_string())?;
@@ -345,6 +314,32 @@ fn give(window: &mut Window, clock: Clock, answer: Answer) {
     }
 }
 
+/// Whom earlier attempts asked to end, as far as they had written it; what they had not is charged all the same. Once it is told to stop it
+/// does not matter any more: whatever has been read by then is enough to answer with.
+async fn asked(
+    payloads: &PayloadStore,
+    cancellation_id: &str,
+    before: &Beat,
+    told_to_stop: impl Future<Output = ()>,
+) -> Result<Vec<AskedRun>, Error> {
+    let chunks = journal::promised(cancellation_id, before.journal.clone())?;
+    let mut asked = Vec::new();
+    let read = async {
+        for chunk in &chunks {
+            match journal::outcomes(payloads, chunk).await {
+                Ok(outcomes) => asked.extend(outcomes.into_iter().filter_map(asked_run)),
+                Err(error) => tracing::warn!(key = chunk.key, error = %error, "who was asked cannot be read"),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = told_to_stop => {}
+        () = read => {}
+    }
+    Ok(asked)
+}
+
 /// A run that was asked to end.
 fn asked_run(outcome: TargetOutcome) -> Option<AskedRun> {
     (outcome.result == TargetResult::Asked).then_some(AskedRun {
@@ -382,3 +377,6 @@ pub(crate) async fn sleep(wait: Option<Duration>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,12 @@ use super::{
     survey::{Failed, Surveyor},
 };
 use crate::cancellation::{
-    Budget, activities::beating, guards, namespace::Namespace, status::activity_error, view::View,
+    Budget,
+    activities::{beating, earlier, kept_alive},
+    guards,
+    namespace::Namespace,
+    status::activity_error,
+    view::View,
 };
 
 /// The activities, and what they stand on.
@@ -113,12 +118,17 @@ impl RestoreActivities {
             restored = Empty,
             left = Empty
         );
-        let work = async {
+        let before: Beat = earlier(&ctx);
+        let prepared = async {
             let main = self.namespace().await?;
             self.alone(&main, &input.asked.cancellation_id).await?;
             let items = resetter::read(&self.payloads, &input.chunk).await;
-            let items = items.map_err(|error| failed(error.into()))?;
-            let output = resetter::run(&ctx, &main, &self.shutdown, &items, &input).await?;
+            Ok::<_, ActivityError>((main, items.map_err(|error| failed(error.into()))?))
+        };
+        let work = async {
+            // A slow server must not look like a dead worker; told to stop meanwhile, the part still counts what it has done before.
+            let (main, items) = kept_alive(&ctx, || before.clone(), prepared).await??;
+            let output = resetter::run(&ctx, &main, &self.shutdown, &items, &input, before).await?;
             span.record("restored", output.restored)
                 .record("left", output.left.total());
             tracing::info!(

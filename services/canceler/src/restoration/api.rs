@@ -52,6 +52,7 @@ pub(crate) async fn restore(
     let stopped = ground.seeds(&mesh.payloads, max_affected).await?.stopped;
     let main = Namespace::connect(&mesh.main, budget.clone()).await?;
     guards::alone(&main, &mesh.canceler, &ground.spec).await?;
+    guards::not_restored(&main, &mesh.canceler, &ground.spec, Some(&id)).await?;
     let response = |joined| pb::RestoreCancellationResponse {
         cancellation_id: id.clone(),
         stopped: count(stopped),

@@ -90,6 +90,8 @@ pub(super) struct Plan {
     pub(super) items: Vec<Item>,
     pub(super) levels: u32,
     pub(super) left: Left,
+    /// How many of those that the cancellation ended were stopped, ended by the cascade, found in the index, asked to end.
+    pub(super) origins: [u64; 4],
 }
 
 /// Puts them in order. What hangs on a parent that is not restored is not restored either: nobody would wait for it, and a parent that
@@ -160,13 +162,14 @@ pub(super) fn order(mut judged: Vec<Judged>) -> Plan {
                 leaf: children[at].is_empty(),
             }),
             Look::Left(why, detail) => plan.left.note(*why, || one.named(detail.clone())),
-            Look::Asked(_, detail) => plan.left.note(Why::EndedWhenAsked, || one.named(detail.clone())),
+            Look::Asked { how, .. } => plan.left.note(Why::EndedWhenAsked, || one.named(how.clone())),
             Look::Unsettled => plan.left.note(Why::NotTerminated, || {
                 one.named("the server has not terminated it with its parent".to_owned())
             }),
-            Look::Candidate | Look::Stranger => {}
+            Look::Candidate | Look::Stranger | Look::ByItself(_) => {}
         }
     }
+    plan.origins = origins(&judged);
     plan.items.sort_by_key(|item| item.level);
     plan.levels = plan.items.last().map_or(0, |item| item.level + 1);
     plan
@@ -193,7 +196,14 @@ fn parents(judged: &[Judged], by_id: &HashMap<String, usize>) -> Vec<Option<usiz
 /// What becomes of one whose parent, if it has one, has nothing to do with the cancellation.
 fn alone(one: &Judged) -> Look {
     match (&one.look, &one.parent) {
-        (Look::Asked(Some(event_id), _), None) => Look::Reset(*event_id),
+        (
+            Look::Asked {
+                back_to: Some(event_id),
+                clean: true,
+                ..
+            },
+            None,
+        ) => Look::Reset(*event_id),
         (look, _) => look.clone(),
     }
 }
@@ -201,22 +211,23 @@ fn alone(one: &Judged) -> Look {
 /// What becomes of a child, given what became of its parent.
 fn below(parent: &Judged, child: &Judged) -> Look {
     let left = |why, detail: &str| Look::Left(why, detail.to_owned());
-    match &child.look {
-        Look::Reset(_) => {}
-        // Its parent ended before it heard of its end, and waits for it now.
-        Look::Asked(Some(back_to), _) if parent.runs_on() && parent.waits_for(child).is_some() => {
-            let reset = Judged {
-                look: Look::Reset(*back_to),
-                ..child.clone()
-            };
-            return below(parent, &reset);
-        }
+    let edge = parent.waits_for(child);
+    let look = match &child.look {
+        look @ Look::Reset(_) => look.clone(),
+        // Its parent ended before it heard of its end, waits for it now, and nobody else would wake it: it goes back with the parent,
+        // however it ended.
+        Look::Asked { back_to, how, .. } if edge.is_some() && parent.runs_on() => match back_to {
+            Some(event_id) => Look::Reset(*event_id),
+            None => left(Why::EndedWhenAsked, &format!("{how}; its restored parent waits for it")),
+        },
+        // What was restored before hears of it, if it ended later.
+        Look::ByItself(last) if edge.is_some() && matches!(parent.look, Look::Reset(_)) => Look::Reset(*last),
         look => return look.clone(),
-    }
-    match (&parent.look, parent.waits_for(child)) {
+    };
+    match (&parent.look, edge) {
         // The parent's commands of the task to which it is reset are undone, and given again.
         (Look::Reset(event_id), Some(edge)) if edge.initiated_id > *event_id => left(Why::StartedByParent, ""),
-        (Look::Reset(_), _) | (Look::Left(Why::AlreadyRestored, _), Some(_)) => child.look.clone(),
+        (Look::Reset(_), _) | (Look::Left(Why::AlreadyRestored, _), Some(_)) => look,
         (Look::Left(Why::AlreadyRestored, _), None) => left(
             Why::ParentNotRestored,
             "its parent was restored before, and does not wait for it",
@@ -225,15 +236,16 @@ fn below(parent: &Judged, child: &Judged) -> Look {
             left(Why::StartedByParent, "an ancestor is started anew, and starts its own")
         }
         // Not the cancellation's.
-        (Look::Stranger | Look::Candidate, _) => child.look.clone(),
-        (Look::Left(..) | Look::Asked(..) | Look::Unsettled, _) => left(Why::ParentNotRestored, ""),
+        (Look::Stranger | Look::Candidate | Look::ByItself(_), _) => look,
+        (Look::Left(..) | Look::Asked { .. } | Look::Unsettled, _) => left(Why::ParentNotRestored, ""),
     }
 }
 
 /// How many of each origin there are among those that the cancellation ended.
-pub(super) fn origins(judged: &[Judged]) -> [u64; 4] {
+fn origins(judged: &[Judged]) -> [u64; 4] {
     let count = |wanted: &[Origin]| {
-        let all = judged.iter().filter(|one| one.look != Look::Stranger);
+        let all = judged.iter();
+        let all = all.filter(|one| !matches!(one.look, Look::Stranger | Look::ByItself(_)));
         all.filter(|one| wanted.contains(&one.seed.origin)).count() as u64
     };
     [
@@ -245,148 +257,4 @@ pub(super) fn origins(judged: &[Judged]) -> [u64; 4] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judged(id: &str, parent: Option<&str>, look: Look, children: &[(&str, i64)]) -> Judged {
-        Judged {
-            seed: Seed {
-                workflow_id: id.into(),
-                first_run_id: format!("f-{id}"),
-                run_id: format!("r-{id}"),
-                workflow_type: "T".into(),
-                origin: Origin::Journal,
-            },
-            run_id: format!("r-{id}"),
-            first_run_id: format!("f-{id}"),
-            workflow_type: "T".into(),
-            parent: parent.map(|id| Parent {
-                workflow_id: id.to_owned(),
-                run_id: format!("r-{id}"),
-            }),
-            children: children
-                .iter()
-                .map(|(id, initiated_id)| Child {
-                    workflow_id: (*id).to_owned(),
-                    first_run_id: format!("f-{id}"),
-                    initiated_id: *initiated_id,
-                    cascades: true,
-                })
-                .collect(),
-            look,
-        }
-    }
-
-    fn order_of(plan: &Plan) -> Vec<(&str, u32)> {
-        let items = plan.items.iter();
-        items.map(|item| (item.workflow_id.as_str(), item.level)).collect()
-    }
-
-    #[test]
-    fn parents_come_before_children_however_deep() {
-        let depth = 50_000;
-        let chain = (0..depth).rev().map(|n| {
-            let parent = (n > 0).then(|| format!("w{}", n - 1));
-            judged(&format!("w{n}"), parent.as_deref(), Look::Reset(4), &[])
-        });
-        let plan = order(chain.collect());
-        assert_eq!(plan.levels, depth);
-        for (n, item) in plan.items.iter().enumerate() {
-            assert_eq!((item.workflow_id.clone(), item.level as usize), (format!("w{n}"), n));
-        }
-    }
-
-    #[test]
-    fn what_hangs_on_a_parent_that_is_not_restored_is_left() {
-        let left = |why| Look::Left(why, String::new());
-        let plan = order(vec![
-            judged("root", None, Look::Reset(14), &[("old", 5), ("new", 15)]),
-            judged("old", Some("root"), Look::Reset(4), &[]),
-            judged("new", Some("root"), Look::Reset(4), &[]),
-            judged("below-new", Some("new"), Look::Reset(4), &[]),
-            judged("anew", None, left(Why::StartedAnew), &[]),
-            judged("below-anew", Some("anew"), Look::Reset(4), &[]),
-            judged("restored", None, left(Why::AlreadyRestored), &[("waited", 5)]),
-            judged("waited", Some("restored"), Look::Reset(4), &[]),
-            judged("not-waited", Some("restored"), Look::Reset(4), &[]),
-            judged("orphan", Some("stranger"), Look::Reset(4), &[]),
-        ]);
-        assert_eq!(order_of(&plan), [("root", 0), ("orphan", 0), ("old", 1), ("waited", 1)]);
-        let counts: Vec<_> = plan.left.counts.iter().map(|(why, count)| (*why, *count)).collect();
-        assert_eq!(
-            counts,
-            [
-                (Why::AlreadyRestored, 1),
-                (Why::StartedAnew, 1),
-                (Why::StartedByParent, 2),
-                (Why::ParentNotRestored, 2),
-            ]
-        );
-        assert_eq!(plan.left.total() + plan.items.len() as u64, 10, "all are accounted for");
-    }
-
-    #[test]
-    fn ids_that_name_each_other_as_parents_are_restored_once() {
-        let plan = order(vec![
-            judged("a", Some("b"), Look::Reset(4), &[]),
-            judged("b", Some("a"), Look::Reset(4), &[]),
-            judged("c", Some("c"), Look::Reset(4), &[]),
-        ]);
-        assert_eq!(order_of(&plan), [("a", 0), ("c", 0), ("b", 1)]);
-    }
-
-    #[test]
-    fn a_child_belongs_to_the_run_that_started_it() {
-        let mut earlier = judged("w", None, Look::Left(Why::StartedAnew, String::new()), &[]);
-        earlier.seed.run_id = "earlier".to_owned();
-        earlier.seed.first_run_id = "earlier-first".to_owned();
-        let mut of_earlier = judged("of-earlier", Some("w"), Look::Reset(4), &[]);
-        of_earlier.parent = Some(Parent {
-            workflow_id: "w".to_owned(),
-            run_id: "earlier".to_owned(),
-        });
-        let mut of_a_middle_run = judged("of-a-middle-run", Some("w"), Look::Reset(4), &[]);
-        of_a_middle_run.parent = Some(Parent {
-            workflow_id: "w".to_owned(),
-            run_id: "nobody-knows".to_owned(),
-        });
-        let plan = order(vec![
-            earlier,
-            judged("w", None, Look::Reset(4), &[]),
-            of_earlier,
-            of_a_middle_run,
-            judged("of-current", Some("w"), Look::Reset(4), &[]),
-        ]);
-        assert_eq!(order_of(&plan), [("w", 0), ("of-a-middle-run", 1), ("of-current", 1)]);
-        assert_eq!(plan.left.counts[&Why::ParentNotRestored], 1);
-        let leaves: Vec<_> = plan.items.iter().map(|item| item.leaf).collect();
-        assert_eq!(leaves, [false, true, true]);
-    }
-
-    #[test]
-    fn what_ended_when_asked_goes_back_only_where_nobody_has_heard_of_it() {
-        let asked = |id, parent, event_id, children: &[(&str, i64)]| {
-            judged(id, parent, Look::Asked(event_id, "how".to_owned()), children)
-        };
-        let plan = order(vec![
-            asked("alone", None, Some(4), &[]),
-            asked("cannot", None, None, &[]),
-            asked("of-a-stranger", Some("stranger"), Some(4), &[]),
-            judged("killed", None, Look::Reset(14), &[("in-vain", 5), ("anew", 15)]),
-            asked("in-vain", Some("killed"), Some(4), &[]),
-            asked("anew", Some("killed"), Some(4), &[]),
-            asked("heard", Some("killed"), Some(4), &[]),
-            judged("below", Some("cannot"), Look::Reset(4), &[]),
-        ]);
-        assert_eq!(order_of(&plan), [("alone", 0), ("killed", 0), ("in-vain", 1)]);
-        let counts: Vec<_> = plan.left.counts.iter().map(|(why, count)| (*why, *count)).collect();
-        assert_eq!(
-            counts,
-            [
-                (Why::StartedByParent, 1),
-                (Why::ParentNotRestored, 1),
-                (Why::EndedWhenAsked, 3)
-            ]
-        );
-    }
-}
+mod tests;

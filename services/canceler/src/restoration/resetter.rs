@@ -96,16 +96,15 @@ async fn reset(main: &Namespace, input: &ResetInput, item: &Item, last_try: bool
     }
 }
 
-/// Carries out a part of the plan.
+/// Carries out a part of the plan. `before` is what the attempt before this one had come to.
 pub(super) async fn run(
     ctx: &ActivityContext,
     main: &Namespace,
     shutdown: &Shutdown,
     items: &[Item],
     input: &ResetInput,
+    before: Beat,
 ) -> Result<ResetOutput, ActivityError> {
-    // What the attempt before this one had come to; a heartbeat that cannot be read is as good as none.
-    let before: Beat = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
     let mut progress = Progress::new(before.checkpoint, input);
     let concurrency = usize::try_from(input.asked.concurrency.max(1)).unwrap_or(1);
     let mut calls = FuturesUnordered::new();

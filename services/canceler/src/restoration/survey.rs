@@ -68,8 +68,8 @@ impl Surveyor<'_> {
         if self.ground.lacking {
             judged = self.add_from_index(judged).await?;
         }
-        let [stopped, cascade, found, ended_when_asked] = plan::origins(&judged);
         let plan = plan::order(judged);
+        let [stopped, cascade, found, ended_when_asked] = plan.origins;
         let planned = plan.items.len() as u64;
         let mut surveyed = Surveyed {
             stopped,
@@ -107,7 +107,7 @@ impl Surveyor<'_> {
             frontier = Vec::new();
             for one in &level {
                 let origin = match &one.look {
-                    Look::Reset(_) | Look::Asked(..) => Origin::Cascade,
+                    Look::Reset(_) | Look::Asked { .. } => Origin::Cascade,
                     Look::Left(Why::AlreadyRestored, _) => Origin::Waited,
                     _ => continue,
                 };
@@ -165,6 +165,8 @@ impl Surveyor<'_> {
         );
         let children = match &look {
             Look::Left(Why::AlreadyRestored, _) if ended => Vec::new(),
+            // Nor does what comes to its end once more.
+            Look::ByItself(_) => Vec::new(),
             _ => current.children,
         };
         Ok(Judged {

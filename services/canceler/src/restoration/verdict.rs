@@ -49,6 +49,13 @@ pub(super) struct Span {
     pub(super) reason: String,
 }
 
+impl Span {
+    /// Whether what closed then did so before the cancellation had ended, as far as clocks can tell.
+    fn ended_by(&self, close_ms: u64) -> bool {
+        close_ms <= self.end_ms.saturating_add(CLOCKS_APART_MS)
+    }
+}
+
 /// What is known by now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -58,8 +65,18 @@ pub(super) enum Look {
     Reset(i64),
     /// It is not.
     Left(Why, String),
-    /// It ended when it was asked to, in this way. It is to be reset to this event, if there is one, unless its parent has heard of its end.
-    Asked(Option<i64>, String),
+    /// It ended after it was asked to.
+    Asked {
+        /// The event before the request, if there is one.
+        back_to: Option<i64>,
+        /// Whether going back there takes its end back: it ended as Canceled, and has met no child since.
+        clean: bool,
+        /// How it ended.
+        how: String,
+    },
+    /// It ended by itself, as far as anybody can tell: none of the cancellation's, unless a parent that is reset waits for it in vain. Then
+    /// this, its last task, is done once more.
+    ByItself(i64),
     /// It is about to be terminated by the cascade: look again.
     Unsettled,
     /// It has nothing to do with the cancellation.
@@ -99,7 +116,7 @@ pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Sp
     }
     let open = matches!(current.status, Status::Running | Status::Paused);
     // The server's cascade may be late; whatever else was terminated after the end was so by somebody else.
-    let in_time = seed.origin == Origin::Cascade || current.close_ms <= span.end_ms.saturating_add(CLOCKS_APART_MS);
+    let in_time = seed.origin == Origin::Cascade || span.ended_by(current.close_ms);
     if current.status == Status::Terminated && current.close_ms >= span.since_ms && in_time {
         return Look::Candidate;
     }
@@ -110,7 +127,10 @@ pub(super) fn by_description(seed: &Seed, current: Option<&Described>, span: &Sp
         // It ended by itself while its parent was down: that never heard of it, and would wait for it for ever.
         Origin::Cascade if current.close_ms >= span.since_ms => Look::Candidate,
         Origin::Waited if !open && (span.since_ms..=span.end_ms).contains(&current.close_ms) => Look::Candidate,
-        Origin::Asked if !open && current.close_ms >= span.since_ms && in_time => Look::Candidate,
+        // Not in time perhaps: its parent may wait for it all the same.
+        Origin::Asked if !open && current.close_ms >= span.since_ms && current.status != Status::Terminated => {
+            Look::Candidate
+        }
         Origin::Journal | Origin::Cascade => Look::Left(Why::NotTerminated, ended(current.status)),
         // What was asked and did not end, or not in answer to that, is where it would be.
         Origin::Waited | Origin::Index | Origin::Asked => Look::Stranger,
@@ -125,12 +145,14 @@ pub(super) fn by_history(seed: &Seed, current: &Described, ending: &Ending, span
             (Origin::Cascade | Origin::Waited, Some(event_id)) => Look::Reset(event_id),
             (Origin::Cascade | Origin::Waited, None) => Look::left(Why::NoWorkflowTask),
             (Origin::Journal, _) => Look::left(Why::NotTerminated),
-            (Origin::Asked, event_id) if ending.asked => {
-                // Whatever has completed or failed may have done so whether it was asked or not: it is not done once more.
-                let can_go_back = current.status == Status::Canceled && !ending.met_child;
-                Look::Asked(event_id.filter(|_| can_go_back), ended(current.status))
-            }
-            (Origin::Index | Origin::Asked, _) => Look::Stranger,
+            // Whatever has completed or failed may have done so whether it was asked or not: for itself it is not done once more.
+            (Origin::Asked, back_to) if ending.asked && span.ended_by(current.close_ms) => Look::Asked {
+                back_to,
+                clean: current.status == Status::Canceled && !ending.met_child,
+                how: ended(current.status),
+            },
+            (Origin::Asked, _) => ending.last.map_or(Look::Stranger, Look::ByItself),
+            (Origin::Index, _) => Look::Stranger,
         };
     };
     let ours = *reason == span.reason;
@@ -316,26 +338,33 @@ mod tests {
         assert_eq!(look(&canceled), Look::Candidate);
         assert_eq!(look(&closed(Status::Running, 0)), Look::Stranger, "it did not end");
         let later = span().end_ms + CLOCKS_APART_MS + 1;
-        assert_eq!(look(&closed(Status::Canceled, later)), Look::Stranger);
+        assert_eq!(look(&closed(Status::Terminated, later)), Look::Stranger);
+        assert_eq!(look(&closed(Status::Completed, 999)), Look::Stranger, "long before");
         let history = |current: &Described, asked_in_time, met_child| {
             let ending = Ending {
-                terminated: None,
                 event_id: Some(7),
+                last: Some(9),
                 asked: asked_in_time,
                 met_child,
+                ..Ending::default()
             };
             by_history(&asked, current, &ending, &span())
         };
-        let detail = || "it ended as CANCELED".to_owned();
-        assert_eq!(history(&canceled, true, false), Look::Asked(Some(7), detail()));
-        assert_eq!(history(&canceled, true, true), Look::Asked(None, detail()));
-        assert_eq!(
-            history(&canceled, false, false),
-            Look::Stranger,
-            "it never heard the request"
-        );
+        let ended = |clean, how: &str| Look::Asked {
+            back_to: Some(7),
+            clean,
+            how: format!("it ended as {how}"),
+        };
+        assert_eq!(history(&canceled, true, false), ended(true, "CANCELED"));
+        assert_eq!(history(&canceled, true, true), ended(false, "CANCELED"));
+        let by_itself = Look::ByItself(9);
+        assert_eq!(history(&canceled, false, false), by_itself, "it never heard it");
         let completed = closed(Status::Completed, 5_000);
-        let detail = "it ended as COMPLETED".to_owned();
-        assert_eq!(history(&completed, true, false), Look::Asked(None, detail));
+        assert_eq!(history(&completed, true, false), ended(false, "COMPLETED"));
+        let late = closed(Status::Completed, later);
+        assert_eq!(look(&late), Look::Candidate, "its parent may wait for it");
+        assert_eq!(history(&late, true, false), by_itself);
+        let never_at_work = by_history(&asked, &late, &Ending::default(), &span());
+        assert_eq!(never_at_work, Look::Stranger);
     }
 }

@@ -26,7 +26,7 @@ use super::{
     watch::{self, ROOT_TYPE, SPEC, Watch},
     workflows::CancelableWorkflow,
 };
-use crate::{page::Pages, visibility::WORKLOAD};
+use crate::{page::Pages, source::Gates, visibility::WORKLOAD};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
@@ -42,6 +42,7 @@ const PAGES: Pages = Pages {
 #[derive(Clone, Debug)]
 pub struct SnowballApi {
     main: NamespaceClient,
+    gates: Gates,
     shutdown: Shutdown,
     default_workload: Arc<str>,
 }
@@ -101,9 +102,10 @@ impl Remembered {
 impl SnowballApi {
     /// Serves the snowballs of the main namespace.
     #[must_use]
-    pub fn new(mesh: &Mesh) -> Self {
+    pub fn new(mesh: &Mesh, gates: Gates) -> Self {
         Self {
             main: mesh.main.clone(),
+            gates,
             shutdown: mesh.shutdown.clone(),
             default_workload: mesh.settings.workload_id.as_str().into(),
         }
@@ -169,7 +171,9 @@ impl SnowballService for SnowballApi {
             let (snowball_id, workload_id) = (&checked.snowball_id, &checked.spec.workload_id);
             tracing::info!(snowball_id, workload_id, planned = checked.planned, "snowball started");
         }
+        let heeds = checked.node.client.is_none_or(|client| !client.heedless);
         Ok(Response::new(StartSnowballResponse {
+            held: heeds && self.gates.is_closed(&checked.spec.workload_id).await == Some(true),
             snowball_id: checked.snowball_id,
             run_id,
             spec: Some(checked.spec),

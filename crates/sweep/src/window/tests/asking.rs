@@ -181,6 +181,15 @@ fn what_an_attempt_may_have_asked_and_the_journal_lacks_is_charged() {
 }
 
 #[test]
+fn told_to_stop_before_it_has_begun_a_new_attempt_answers_with_what_the_one_before_had() {
+    let mut window = Window::resume(asking_spec(2, None), one_asked());
+    window.stop();
+    let result = done(&mut window, 4_000);
+    assert_eq!((result.counts.asked, result.complete), (1, false));
+    assert_eq!(result.asked.unwrap().charged, 1, "whom it asked is not known");
+}
+
+#[test]
 fn what_failed_is_asked_again_while_the_grace_lasts_and_reported_once() {
     let refused = || {
         StopReply::Error(CallError {

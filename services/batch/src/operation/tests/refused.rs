@@ -5,12 +5,16 @@ use super::{
     api::{api, start},
     loops::request,
 };
-use crate::operation::{action::Selection, guards::selection};
-use quell_api::batch::v1::{
-    BatchExecution, BatchOperationKind, BatchReset, BatchSignal, StartBatchOperationRequest, batch_reset::To,
+use crate::operation::{action::Selection, guards::selection, spec::Spec};
+use quell_api::{
+    batch::v1::{
+        BatchExecution, BatchOperationKind, BatchReset, BatchSignal, StartBatchOperationRequest, batch_reset::To,
+    },
+    validate::Checker,
 };
 use quell_mesh::{
     Protected,
+    confirmation::Token,
     error::{Error, Reason},
 };
 use std::sync::{Arc, Mutex};
@@ -213,4 +217,24 @@ async fn what_is_protected_and_comes_later_is_left_out() {
         Reason::ProtectedTarget,
         "it came while the slot was waited for"
     );
+}
+
+#[tokio::test]
+async fn an_old_token_starts_nothing_and_still_finds_what_it_has_started() {
+    let server = Arc::new(Fake::default());
+    let (api, records) = api(&server);
+    let subject = Spec::check(&mut Checker::new(), &start("1", "")).confirmed();
+    let with = |token: Token| StartBatchOperationRequest {
+        max_affected: 10,
+        confirmation_token: token.write(&subject),
+        ..start("1", "")
+    };
+    let token = Token::new(200);
+    let old = Token { at_ms: 1, ..token };
+    let refused = api.start(with(old)).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::ConfirmationTokenMismatch);
+    assert!(records.started().is_empty());
+    let first = api.start(with(token)).await.unwrap();
+    assert_eq!(api.start(with(old)).await.unwrap(), first);
+    assert_eq!(records.started().len(), 1);
 }
