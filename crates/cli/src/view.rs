@@ -71,6 +71,16 @@ pub fn target(target: Option<&Target>) -> String {
     }
 }
 
+/// What a cancellation is about, in one line: its target, and the namespace where it is told.
+#[must_use]
+pub fn wanted(spec: &CancellationSpec) -> String {
+    let target = target(spec.target.as_ref());
+    if spec.namespaces.is_empty() {
+        return target;
+    }
+    format!("{target} in {}", spec.namespaces.join(", "))
+}
+
 fn target_json(target: Option<&Target>) -> Value {
     match target.and_then(|target| target.selector.as_ref()) {
         Some(Selector::WorkloadId(id)) => json!({ "workload_id": id }),
@@ -86,6 +96,7 @@ fn target_json(target: Option<&Target>) -> Value {
 fn spec_json(spec: &CancellationSpec) -> Value {
     json!({
         "target": target_json(spec.target.as_ref()),
+        "namespaces": spec.namespaces,
         "reason": spec.reason,
         "engine": engine_name(spec.engine()),
         "mode": mode_name(spec.mode()),
@@ -158,7 +169,7 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
 /// A cancellation in one line.
 #[must_use]
 pub fn cancellation_line(cancellation: &Cancellation) -> String {
-    let target = target(cancellation.spec.as_ref().and_then(|spec| spec.target.as_ref()));
+    let target = cancellation.spec.as_ref().map(wanted).unwrap_or_default();
     let started = time(cancellation.start_time.as_ref()).unwrap_or_default();
     let verdict = verdict_name(cancellation.verdict());
     let state = if cancellation.verdict() == Verdict::Unspecified {
@@ -285,7 +296,7 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
             verdict_name(receipt.verdict()),
             receipt.explanation
         ),
-        format!("target      {}", target(spec.and_then(|spec| spec.target.as_ref()))),
+        format!("target      {}", spec.map(wanted).unwrap_or_default()),
         format!("reason      {}", spec.map_or("", |spec| spec.reason.as_str())),
         format!("asked by    {}", receipt.requested_by),
     ];

@@ -107,6 +107,7 @@ pub(super) fn task(input: &CancelInput, ledger: &Ledger) -> Task {
         cancellation_id: input.cancellation_id.clone(),
         filter: input.filter.clone(),
         since_ms: ledger.start_ms,
+        namespace: input.spec.namespace().to_owned(),
     }
 }
 
@@ -306,6 +307,7 @@ pub(super) async fn give_back(
         cancellation_id: input.cancellation_id.clone(),
         schedules: ledger.schedules.clone(),
         search,
+        namespace: input.spec.namespace().to_owned(),
     };
     let options = within(GIVE_BACK, WorkflowCancellationToken::new());
     match ctx

@@ -5,12 +5,12 @@ use quell_mesh::{Error, NamespaceClient, Protected, Reason, confirmation::Token}
 use quell_sweep::Mode;
 use tonic::Code;
 
-use super::{api::query_error, namespace::Namespace, query, spec::Spec, store};
+use super::{namespace::Namespace, query, spec::Spec, store, target::query_error};
 use crate::restoration;
 
 /// What the token of a preview is good for.
-pub(super) fn subject(filter: &Filter, mode: Mode) -> String {
-    format!("{mode:?}.{}", filter.open())
+pub(super) fn subject(filter: &Filter, mode: Mode, namespaces: &[String]) -> String {
+    format!("{mode:?}.{}.{}", namespaces.join(","), filter.open())
 }
 
 /// How many match now. Proves that the server takes the query, and holds the number against the cap; above it a token that allows
@@ -73,6 +73,10 @@ async fn overlap(
     spec: &Spec,
     both: impl FnOnce(&Filter) -> Option<String>,
 ) -> Result<bool, Error> {
+    // Two namespaces have nothing in common.
+    if !main.is_of(first) {
+        return Ok(false);
+    }
     if first.target.shares_part_with(&spec.target) {
         return Ok(true);
     }

@@ -113,6 +113,9 @@ pub struct Task {
     /// When the cancellation began, in milliseconds since the epoch.
     #[serde(default)]
     pub since_ms: u64,
+    /// The namespace that it works in; empty means main's.
+    #[serde(default)]
+    pub namespace: String,
 }
 
 /// Input of `quiesce_sources`.
@@ -157,6 +160,9 @@ pub struct GiveBackInput {
     /// The workloads whose schedules are searched for more that carry our note; none when there cannot be more.
     #[serde(default, deserialize_with = "quell_sweep::one_or_many")]
     pub search: Vec<String>,
+    /// The namespace that they are in; empty means main's.
+    #[serde(default)]
+    pub namespace: String,
 }
 
 /// Input of `query_new_wf_executions`.

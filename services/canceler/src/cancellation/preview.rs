@@ -16,15 +16,15 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{
-    api::query_error,
     convert::{count, duration, epoch_ms, query_time, timestamp},
     guards,
     listing::Listing,
     namespace::Namespace,
+    namespaces::Namespaces,
     query, schedules,
     spec::DEFAULT_MAX_AFFECTED,
     store,
-    target::TargetSpec,
+    target::{TargetSpec, query_error},
 };
 
 /// Rows that types and queues are counted in.
@@ -43,6 +43,7 @@ const STOPS_PER_SECOND: u64 = 100;
 /// What is to be previewed.
 pub(crate) struct Wanted {
     pub(crate) target: TargetSpec,
+    pub(crate) namespaces: Vec<String>,
     pub(crate) filter: Filter,
     pub(crate) sample_size: usize,
     pub(crate) descendants: bool,
@@ -51,17 +52,19 @@ pub(crate) struct Wanted {
 
 /// Looks at what matches.
 pub(crate) async fn run(
-    main: &Namespace,
+    known: &Namespaces,
     canceler: &NamespaceClient,
     wanted: Wanted,
 ) -> Result<pb::PreviewCancellationResponse, Error> {
     let Wanted {
         target,
+        namespaces,
         filter,
         sample_size,
         descendants,
         mode,
     } = wanted;
+    let main = &known.connect(namespaces.first().map_or("", String::as_str)).await?;
     let query = filter.open();
     let refused = |status| query_error("target", &target, status);
     let first_at = Instant::now();
@@ -103,7 +106,7 @@ pub(crate) async fn run(
     warnings.extend(problems);
     for view in running
         .iter()
-        .filter(|view| view.about.spec.target.shares_part_with(&target))
+        .filter(|view| main.is_of(&view.about.spec) && view.about.spec.target.shares_part_with(&target))
     {
         warnings.push(format!(
             "cancellation {} is running, of this target or a part of it",
@@ -125,7 +128,7 @@ pub(crate) async fn run(
         schedules,
         running_cancellations: running.into_iter().map(|view| view.id).collect(),
         estimated_duration: Some(duration(all.saturating_mul(1_000) / STOPS_PER_SECOND)),
-        confirmation_token: Token::new(open.count).write(&guards::subject(&filter, mode)),
+        confirmation_token: Token::new(open.count).write(&guards::subject(&filter, mode, &namespaces)),
         sample: rows
             .into_iter()
             .take(sample_size)
