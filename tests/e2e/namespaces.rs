@@ -2,7 +2,7 @@
 //! namespace can neither see nor touch them.
 
 use crate::{
-    cancel::{Canceler, get, query, spec, workload},
+    cancel::{self, Canceler, get, query, spec, workload},
     details,
     harness::{Apart, Own, channel, mesh, unique},
     locked::scene::bearing,
@@ -11,8 +11,8 @@ use crate::{
     restore,
 };
 use quell_api::canceler::v1::{
-    CancellationSpec, Engine, GetCancellationRequest, ListCancellationsRequest, PreviewCancellationRequest,
-    StartCancellationRequest, StopCancellationRequest,
+    AdjustCancellationRequest, CancellationSpec, Engine, GetCancellationRequest, Limits, ListCancellationsRequest,
+    Mode, PreviewCancellationRequest, StartCancellationRequest, StopCancellationRequest, Verdict,
 };
 use quell_cli::dev::{DevMesh, Part};
 use sha2::{Digest as _, Sha256};
@@ -249,4 +249,124 @@ async fn what_is_stopped_beside_main_is_stopped_there_only() {
     assert_eq!(report.restored, EACH, "{report:#?}");
     scene.open(&id, BESIDE, EACH).await;
     scene.open(&id, "main", EACH).await;
+
+    both_at_once(&mut scene, &id).await;
+}
+
+/// What was restored beside main, and what main had all the time, in one; `main` first.
+async fn both_at_once(scene: &mut Scene, id: &str) {
+    let both = ["--namespace", "main", "--namespace", BESIDE];
+    let preview = scene
+        .quell(&[&["preview", "--workload-id", id], &both[..]].concat())
+        .await;
+    assert_eq!(preview["open"], 2 * EACH, "{preview}");
+    let each = serde_json::json!([{ "namespace": "main", "open": EACH }, { "namespace": BESIDE, "open": EACH }]);
+    assert_eq!(preview["namespaces"], each, "{preview}");
+
+    // The cap is for all together; whoever has seen the sum may go above it.
+    let few = || StartCancellationRequest {
+        spec: Some(CancellationSpec {
+            namespaces: vec!["main".to_owned(), BESIDE.to_owned()],
+            max_affected: 2 * EACH - 1,
+            quiesce: Some(false),
+            ..spec(workload(id))
+        }),
+        ..Default::default()
+    };
+    let status = scene.client.start_cancellation(few()).await.unwrap_err();
+    let reason = details::reason("above the cap", &status, Code::FailedPrecondition);
+    assert_eq!(reason, "MAX_AFFECTED_EXCEEDED");
+    let seen = StartCancellationRequest {
+        confirmation_token: preview["confirmation_token"].as_str().expect("a token").to_owned(),
+        ..few()
+    };
+    let started = scene
+        .client
+        .start_cancellation(seen)
+        .await
+        .expect("it starts")
+        .into_inner();
+    assert_eq!(started.matched, 2 * EACH);
+    let ended = cancel::to_the_end(&mut scene.client, started).await;
+    let receipt = &ended.receipt;
+    assert_eq!(
+        (receipt.verdict(), receipt.stopped),
+        (Verdict::Clean, 2 * EACH),
+        "{receipt:#?}"
+    );
+    let last = ended.watched.last().expect("a look");
+    assert_eq!(last.progress.expect("figures").stopped, 2 * EACH);
+    for (n, namespace) in ["main", BESIDE].into_iter().enumerate() {
+        let part = &receipt.parts[n];
+        assert_eq!((part.namespace.as_str(), part.stopped), (namespace, EACH));
+        assert_eq!(last.parts[n].verdict(), Verdict::Clean, "{last:#?}");
+        let own = cancel::receipt(&mut scene.client, &part.cancellation_id).await;
+        cancel::check_clean_receipt(&own);
+        cancel::check_journal(&own, &scene.mesh.payloads());
+        scene.open(id, namespace, 0).await;
+    }
+    let verified = scene.quell(&["receipt", "verify", &receipt.cancellation_id]).await;
+    assert_eq!(verified["verified"], true, "{verified}");
+    // What only a part has is asked of a part; it is the whole that is listed.
+    let status = scene
+        .client
+        .restore_cancellation(restore::of(&receipt.cancellation_id))
+        .await
+        .unwrap_err();
+    let reason = details::reason("the whole", &status, Code::FailedPrecondition);
+    assert_eq!(reason, "WRONG_STATE");
+    assert!(
+        status.message().contains(&receipt.parts[1].cancellation_id),
+        "{status:?}"
+    );
+    let listed = scene.quell(&["list"]).await;
+    let listed = listed["cancellations"].as_array().expect("a list").clone();
+    let of = |id: &str| listed.iter().filter(|one| one["cancellation_id"] == id).count();
+    assert_eq!(
+        (of(&receipt.cancellation_id), of(&receipt.parts[0].cancellation_id)),
+        (1, 0)
+    );
+    told_to_all(scene, id).await;
+}
+
+/// What the whole is told its parts are told: a change of limits, and to end.
+async fn told_to_all(scene: &mut Scene, id: &str) {
+    for namespace in ["main", BESIDE] {
+        scene.mesh.start_by_cli_in(namespace, &format!("{id}-more"), id).await;
+        scene.open(id, namespace, 1).await;
+    }
+    // Asked, and nobody hears it: they stay open as long as the grace is.
+    let slow = CancellationSpec {
+        namespaces: vec!["main".to_owned(), BESIDE.to_owned()],
+        quiesce: Some(false),
+        mode: Mode::Cancel.into(),
+        grace: cancel::millis(600_000),
+        ..spec(workload(id))
+    };
+    let started = cancel::start(&mut scene.client, slow).await;
+    let limits = AdjustCancellationRequest {
+        cancellation_id: started.cancellation_id.clone(),
+        limits: Some(Limits {
+            concurrency: Some(3),
+            ..Default::default()
+        }),
+    };
+    scene.client.adjust_cancellation(limits).await.expect("it is changed");
+    for n in 1..=2 {
+        let part = format!("{}.{n}", started.cancellation_id);
+        eventually(SOON, "each part has the limit", async || {
+            let limits = get(&mut scene.client.clone(), &part).await?.limits.unwrap_or_default();
+            when(limits.concurrency == Some(3), || format!("{limits:?}"))
+        })
+        .await;
+    }
+    cancel::stop(&mut scene.client, &started, "enough").await;
+    let receipt = cancel::to_the_end(&mut scene.client, started).await.receipt;
+    assert_eq!(receipt.verdict(), Verdict::Aborted, "{receipt:#?}");
+    assert!(
+        receipt.parts.iter().all(|part| part.explanation.contains("enough")),
+        "{receipt:#?}"
+    );
+    scene.open(id, "main", 1).await;
+    scene.open(id, BESIDE, 1).await;
 }

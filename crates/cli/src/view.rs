@@ -2,6 +2,7 @@
 //!
 //! JSON keeps the field names of the protos; times are RFC 3339, durations seconds, enums their names without prefix.
 
+mod parts;
 mod preview;
 mod restoration;
 
@@ -163,6 +164,7 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
         "spec": cancellation.spec.as_ref().map(spec_json),
         "progress": progress,
         "limits": cancellation.limits.as_ref().map(limits_json),
+        "parts": cancellation.parts.iter().map(parts::of_cancellation).collect::<Vec<_>>(),
     })
 }
 
@@ -282,6 +284,7 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "suspects": receipt.suspects.iter().map(execution_json).collect::<Vec<_>>(),
         "suspect_count": receipt.suspect_count,
         "engine_reason": receipt.engine_reason,
+        "parts": receipt.parts.iter().map(parts::of_receipt).collect::<Vec<_>>(),
     })
 }
 
@@ -354,6 +357,9 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
         "index lag",
         duration(receipt.lag.as_ref()).map(|lag| format!("{} ms at most", lag.as_millis())),
     );
+    for part in &receipt.parts {
+        known("part", Some(parts::line(part)));
+    }
     for residual in &receipt.residuals {
         let execution = residual.execution.as_ref().map(execution_line).unwrap_or_default();
         known("residual", Some(format!("{execution}: {}", residual.state)));
@@ -389,12 +395,14 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
         known("warning", Some(warning.clone()));
     }
     let outcomes: i64 = receipt.journal.iter().map(|chunk| chunk.outcomes).sum();
+    let chunks = receipt.journal.len();
+    // The parts have a journal each.
     known(
         "journal",
-        Some(format!(
-            "{} chunks with {outcomes} outcomes in the payload store",
-            receipt.journal.len()
-        )),
+        receipt
+            .parts
+            .is_empty()
+            .then(|| format!("{chunks} chunks with {outcomes} outcomes in the payload store")),
     );
     known("trace", Some(receipt.trace_id.clone()));
     lines

@@ -15,7 +15,7 @@ use quell_api::{
 use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
 
 use audit::AuditApi;
-use cancellation::{BulkCancelWorkflow, CancelActivities, CancellationApi, Namespaces};
+use cancellation::{BulkCancelWorkflow, CancelActivities, CancellationApi, JointCancelWorkflow, Namespaces};
 use restoration::{RestoreActivities, RestoreWorkflow};
 
 /// What this service is.
@@ -37,6 +37,7 @@ pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     let registry = Registry::new()
         .queue(&queue, Home::Canceler, QueueTuning::default())
         .workflow::<BulkCancelWorkflow>(&queue)
+        .workflow::<JointCancelWorkflow>(&queue)
         .activities(&queue, CancelActivities::new(&mesh, namespaces.clone()))
         .workflow::<RestoreWorkflow>(&queue)
         .activities(&queue, RestoreActivities::new(&mesh, namespaces.clone()))

@@ -63,9 +63,9 @@ impl From<ModeArg> for Mode {
 pub(super) struct StopArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// The namespace in which it is stopped: main's, or one that the canceler is configured with beside it [default: main's].
+    /// The namespace in which it is stopped: main's, or one that the canceler is configured with beside it; may be repeated [default: main's].
     #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
+    namespace: Vec<String>,
     /// Why; stored on every stopped execution and in the receipt.
     #[arg(long)]
     reason: String,
@@ -142,7 +142,7 @@ impl StopArgs {
             confirm_timeout: self.confirm_timeout,
             confirm_poll: self.confirm_poll,
             include_descendants: self.no_descendants.then_some(false),
-            namespaces: self.namespace.into_iter().collect(),
+            namespaces: self.namespace,
         };
         StartCancellationRequest {
             spec: Some(spec),

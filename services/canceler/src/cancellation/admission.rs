@@ -57,7 +57,12 @@ pub(super) async fn admit<T: AboutOne>(
         && check.finish(()).is_ok()
         && let Some(view) = store::find(canceler, id).await?
     {
-        may(namespaces, &scope, &view.about.spec.namespaces)?;
+        let spec = &view.about.spec;
+        // Each has a reason: one that does not tell it is a part that has not made its first step, of any of them.
+        if spec.reason.is_empty() {
+            namespaces.names().skip(1).try_for_each(|name| scope.check(name))?;
+        }
+        may(namespaces, &scope, &spec.namespaces)?;
     }
     Ok(message)
 }

@@ -97,11 +97,14 @@ impl CancellationApi {
             return repeated(&first, spec, token.is_some());
         }
         let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let main = self.namespaces.connect(spec.namespace()).await?;
-        let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
-        guards::unprotected(&main, &self.defaults().protected, &filter).await?;
-        guards::alone(&main, &self.mesh.canceler, &spec).await?;
-        guards::not_restored(&main, &self.mesh.canceler, &spec).await?;
+        let places = self.namespaces.connect_all(&spec.namespaces).await?;
+        let by_place = guards::matched(&places, &mut spec, &filter, token.as_ref()).await?;
+        let matched = by_place.iter().sum();
+        for main in &places {
+            guards::unprotected(main, &self.defaults().protected, &filter).await?;
+            guards::alone(main, &self.mesh.canceler, &spec).await?;
+            guards::not_restored(main, &self.mesh.canceler, &spec).await?;
+        }
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
             spec: Some(spec.to_proto()),
@@ -114,7 +117,7 @@ impl CancellationApi {
             id: id.clone(),
             spec: spec.clone(),
             filter,
-            matched,
+            matched: by_place,
             requested_by,
             trace_id: trace_id(),
             settings: self.defaults().clone(),
@@ -184,7 +187,7 @@ impl CancellationService for CancellationApi {
             descendants: request.include_descendants.unwrap_or(true),
         };
         Ok(Response::new(
-            preview::run(&self.namespaces, &self.mesh.canceler, wanted).await?,
+            preview::run(&self.namespaces, &self.mesh.canceler, &wanted).await?,
         ))
     }
 

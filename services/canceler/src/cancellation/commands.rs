@@ -272,10 +272,7 @@ pub(super) async fn conclude(
 }
 
 /// Has the receipt signed; nothing when the canceler has no key. A few tries, since a receipt must not hang on it.
-pub(super) async fn sign(
-    ctx: &WorkflowContext<BulkCancelWorkflow>,
-    receipt: Receipt,
-) -> Result<Option<Signed>, String> {
+pub(super) async fn sign<W>(ctx: &WorkflowContext<W>, receipt: Receipt) -> Result<Option<Signed>, String> {
     let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(20))
         .heartbeat_timeout(HEARTBEAT)
         .cancellation_token(WorkflowCancellationToken::new())

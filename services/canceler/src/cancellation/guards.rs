@@ -1,5 +1,6 @@
 //! What is held against a request before anything is started: how many match, what must never be stopped, who else is at it.
 
+use futures::future::try_join_all;
 use quell_api::target::{Filter, OPEN};
 use quell_mesh::{Error, NamespaceClient, Protected, Reason, confirmation::Token};
 use quell_sweep::Mode;
@@ -13,18 +14,21 @@ pub(super) fn subject(filter: &Filter, mode: Mode, namespaces: &[String]) -> Str
     format!("{mode:?}.{}.{}", namespaces.join(","), filter.open())
 }
 
-/// How many match now. Proves that the server takes the query, and holds the number against the cap; above it a token that allows
+/// How many match now, in each namespace. Proves that the server takes the query, and holds their sum against the cap; above it a token that allows
 /// it raises the cap.
 pub(super) async fn matched(
-    main: &Namespace,
+    places: &[Namespace],
     spec: &mut Spec,
     filter: &Filter,
     token: Option<&Token>,
-) -> Result<u64, Error> {
-    let matched = main
-        .count(filter.open())
+) -> Result<Vec<u64>, Error> {
+    let counts = places.iter().map(|place| place.count(filter.open()));
+    let by_place = try_join_all(counts)
         .await
         .map_err(|status| query_error("spec.target", &spec.target, status))?;
+    // Each of several gets a share of the cap, and none of nothing.
+    let least = u64::from(places.len() > 1);
+    let matched = by_place.iter().map(|matched| (*matched).max(least)).sum();
     match token {
         Some(token) => spec.max_affected = token.cap(spec.max_affected, matched)?,
         None if matched <= spec.max_affected => {}
@@ -40,7 +44,7 @@ pub(super) async fn matched(
             ));
         }
     }
-    Ok(matched)
+    Ok(by_place)
 }
 
 /// Refuses a target that holds what the configuration protects.

@@ -39,6 +39,9 @@ pub struct CancelInput {
     /// Set by continue-as-new: what the run before had come to.
     #[serde(default)]
     pub carried: Option<Box<Carried>>,
+    /// Whether it is a part of a joint one: then it writes its own memo, since a child workflow cannot be given one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_part: bool,
 }
 
 /// What one run of the workflow hands to the next.

@@ -7,6 +7,7 @@
 //! | [`store`], [`page_token`] | cancellations as workflows: started, found, listed, stopped |
 //! | [`view`], [`watch`], [`hub`], [`preview`] | how one is seen from outside |
 //! | [`admission`] | who may act on which cancellation |
+//! | [`joint`] | one cancellation in several namespaces |
 //! | [`guards`] | what is held against a request before anything is started |
 //! | [`limits`] | what can be changed while it runs |
 //! | [`workflows`], [`commands`] | the shell around the campaign |
@@ -33,6 +34,7 @@ mod failures;
 mod fence;
 pub(crate) mod guards;
 pub(crate) mod hub;
+pub(crate) mod joint;
 pub(crate) mod journal;
 mod limits;
 mod listing;
@@ -58,6 +60,7 @@ mod workflows;
 
 pub use activities::CancelActivities;
 pub use api::CancellationApi;
+pub use joint::{JointCancelWorkflow, JointInput, Part};
 pub use limits::{Adjustment, Limits};
 pub use messages::{About, CancelInput, Standing};
 pub use namespaces::Namespaces;

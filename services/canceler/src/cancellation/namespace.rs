@@ -80,8 +80,7 @@ impl Namespace {
 
     /// Whether a cancellation works in this one; without a name, as older ones are, it works in main's.
     pub(crate) fn is_of(&self, spec: &Spec) -> bool {
-        let name = spec.namespace();
-        name == self.name || (name.is_empty() && self.is_main)
+        spec.namespaces.contains(&self.name) || (spec.namespaces.is_empty() && self.is_main)
     }
 
     /// Who we are to the server.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use quell_api::validate::Checker;
 use quell_mesh::{Error, Mesh, NamespaceClient, Reason};
 use quell_sweep::Engine;
@@ -10,6 +11,8 @@ use super::{budget::Budget, namespace::Namespace, spec::Spec};
 
 /// Visibility calls a second that this process makes at most in one namespace: a real server's default for a whole one.
 const VISIBILITY_PER_SECOND: u32 = 10;
+/// Namespaces of one cancellation.
+const MOST: usize = 20;
 
 /// All of them, main's first. Cheap to clone; clones share connections and budgets.
 #[derive(Clone, Debug)]
@@ -31,15 +34,24 @@ impl Namespaces {
         self.0.iter().map(|(client, _)| client.namespace())
     }
 
-    /// Checks the names that a caller gave; none are main's. A cancellation works in one namespace.
+    /// Checks the names that a caller gave; none are main's.
     pub(super) fn check(&self, check: &mut Checker, field: &str, given: &[String]) -> Vec<String> {
-        if given.len() > 1 {
-            check.reject(field, "must be at most 1: start a cancellation for each namespace");
-        } else if given.iter().any(|name| !self.names().any(|known| known == name)) {
-            let known: Vec<_> = self.names().map(|name| format!("{name:?}")).collect();
-            let known = known.join(", ");
-            let text = format!("is none that this service may stop anything in; those are {known}");
-            check.reject(&format!("{field}[0]"), text);
+        if given.len() > MOST {
+            check.reject(field, format!("must be at most {MOST}"));
+            return Vec::new();
+        }
+        for (at, name) in given.iter().enumerate() {
+            let field = format!("{field}[{at}]");
+            if !self.names().any(|known| known == name) {
+                let known: Vec<_> = self.names().map(|name| format!("{name:?}")).collect();
+                let known = known.join(", ");
+                check.reject(
+                    &field,
+                    format!("is none that this service may stop anything in; those are {known}"),
+                );
+            } else if given.iter().take(at).any(|before| before == name) {
+                check.reject(&field, "is there twice");
+            }
         }
         if given.is_empty() {
             return vec![self.main().to_owned()];
@@ -79,6 +91,14 @@ impl Namespaces {
     /// The name of one; nothing, as older cancellations have it, means main's.
     pub(super) fn name<'a>(&'a self, name: &'a str) -> &'a str {
         if name.is_empty() { self.main() } else { name }
+    }
+
+    /// All those of a spec, in its order.
+    ///
+    /// # Errors
+    /// As for [`Namespaces::connect`].
+    pub(super) async fn connect_all(&self, names: &[String]) -> Result<Vec<Namespace>, Error> {
+        try_join_all(names.iter().map(|name| self.connect(name))).await
     }
 
     /// The namespace of that name, once its client is connected.
@@ -152,9 +172,18 @@ mod tests {
             assert_eq!(refused[0].0, "spec.namespaces[0]");
             assert!(refused[0].1.contains("\"main\", \"other\""), "{refused:?}");
         }
+        assert_eq!(given(&["main", "other"], Engine::Sweep).unwrap().namespaces.len(), 2);
+        let refused = given(&["other", "main", "other"], Engine::Sweep).unwrap_err();
+        assert_eq!(
+            refused,
+            [("spec.namespaces[2]".to_owned(), "is there twice".to_owned())]
+        );
+        assert_eq!(given(&["main"; 21], Engine::Sweep).unwrap_err()[0].0, "spec.namespaces");
         // The batch service works in main's only.
-        let refused = given(&["other"], Engine::Both).unwrap_err();
-        assert_eq!(refused[0].0, "spec.engine");
+        for namespaces in [&["other"][..], &["main", "other"]] {
+            let refused = given(namespaces, Engine::Both).unwrap_err();
+            assert_eq!(refused[0].0, "spec.engine");
+        }
     }
 
     #[tokio::test]

@@ -204,10 +204,16 @@ impl Spec {
         }
     }
 
-    /// The namespace that it works in; empty in one from before there could be others than main's.
+    /// The namespace that it works in, the first where there are several; empty in one from before there could be others than main's.
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.namespaces.first().map_or("", String::as_str)
+    }
+
+    /// Whether it works in several namespaces.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        self.namespaces.len() > 1
     }
 
     /// The filter of its target, which was checked when the spec was.

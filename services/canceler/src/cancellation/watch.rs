@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, future::try_join_all};
 use quell_api::canceler::v1 as pb;
 use quell_mesh::{Error, NamespaceClient, Shutdown};
 use tokio::time::Instant;
@@ -107,9 +107,12 @@ impl Watchers {
         if let Some((_, open)) = known {
             return Some(open);
         }
-        let spec = &view.about.spec;
-        let namespace = self.namespaces.connect(spec.namespace()).await.ok()?;
-        let open = namespace.count(spec.filter().open()).await.ok()?;
+        let mut spec = view.about.spec.clone();
+        self.namespaces.fill_in(&mut spec);
+        let query = spec.filter().open();
+        let places = self.namespaces.connect_all(&spec.namespaces).await.ok()?;
+        let counts = try_join_all(places.iter().map(|place| place.count(query.clone())));
+        let open = counts.await.ok()?.into_iter().sum();
         let mut counts = lock(&self.counts);
         counts.retain(|_, counted| fresh(counted));
         counts.insert(view.id.clone(), (Instant::now(), open));
