@@ -26,7 +26,7 @@
 //! | [`probe`], [`chaos`], [`hangs`], [`under_load`] | workers that lose nothing and never hang |
 //! | [`locked`] | tokens, roles, TLS, limits, audit: who does not belong does not get in |
 //! | [`secured`] | Temporal behind an API key and behind client certificates, renewed |
-//! | [`one_namespace`] | main and canceler in one and the same namespace |
+//! | [`one_namespace`], [`namespaces`] | main and canceler in one and the same namespace; cancellations in others than main |
 //! | [`trace`], [`metrics`] | one trace through all of it, and what was counted on the way |
 //! | [`config`], [`command`], [`bench`] | the faces for operators |
 
@@ -64,6 +64,7 @@ mod locked;
 mod main_job;
 mod metrics;
 mod modes;
+mod namespaces;
 mod one_namespace;
 mod orders;
 mod orders_killed;

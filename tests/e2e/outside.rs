@@ -88,9 +88,14 @@ impl Shared {
 
     /// Executions of the main namespace that match, counted by `temporal workflow count`.
     pub(crate) async fn count(&self, query: &str) -> i64 {
+        self.count_in("main", query).await
+    }
+
+    /// The same in another namespace.
+    pub(crate) async fn count_in(&self, namespace: &str, query: &str) -> i64 {
         let answer = json(
             &self
-                .temporal_in("main", &["workflow", "count", "--query", query])
+                .temporal_in(namespace, &["workflow", "count", "--query", query])
                 .await
                 .ok(),
         );
@@ -122,6 +127,11 @@ impl Shared {
 
     /// Starts a workflow as any Go program would: with `temporal workflow start`, on a queue that nobody polls.
     pub(crate) async fn start_by_cli(&self, workflow_id: &str, workload_id: &str) {
+        self.start_by_cli_in("main", workflow_id, workload_id).await;
+    }
+
+    /// The same in another namespace.
+    pub(crate) async fn start_by_cli_in(&self, namespace: &str, workflow_id: &str, workload_id: &str) {
         let attribute = format!("WorkloadId=\"{workload_id}\"");
         let start = [
             "workflow",
@@ -133,7 +143,7 @@ impl Shared {
             "--workflow-id",
             workflow_id,
         ];
-        self.temporal_in("main", &[&start[..], &["--search-attribute", &attribute]].concat())
+        self.temporal_in(namespace, &[&start[..], &["--search-attribute", &attribute]].concat())
             .await
             .ok();
     }

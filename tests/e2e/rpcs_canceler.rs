@@ -117,6 +117,7 @@ async fn validate_only_starts_nothing_and_tells_the_defaults() {
         include_descendants: Some(true),
         mode: Mode::Terminate.into(),
         grace: None,
+        namespaces: vec!["main".to_owned()],
     };
     assert_eq!((answer.spec, answer.matched), (Some(expected), 20));
     let get = GetCancellationRequest {

@@ -2,6 +2,7 @@
 //!
 //! JSON keeps the field names of the protos; times are RFC 3339, durations seconds, enums their names without prefix.
 
+mod parts;
 mod preview;
 mod restoration;
 
@@ -71,6 +72,16 @@ pub fn target(target: Option<&Target>) -> String {
     }
 }
 
+/// What a cancellation is about, in one line: its target, and the namespace where it is told.
+#[must_use]
+pub fn wanted(spec: &CancellationSpec) -> String {
+    let target = target(spec.target.as_ref());
+    if spec.namespaces.is_empty() {
+        return target;
+    }
+    format!("{target} in {}", spec.namespaces.join(", "))
+}
+
 fn target_json(target: Option<&Target>) -> Value {
     match target.and_then(|target| target.selector.as_ref()) {
         Some(Selector::WorkloadId(id)) => json!({ "workload_id": id }),
@@ -86,6 +97,7 @@ fn target_json(target: Option<&Target>) -> Value {
 fn spec_json(spec: &CancellationSpec) -> Value {
     json!({
         "target": target_json(spec.target.as_ref()),
+        "namespaces": spec.namespaces,
         "reason": spec.reason,
         "engine": engine_name(spec.engine()),
         "mode": mode_name(spec.mode()),
@@ -152,13 +164,14 @@ pub fn cancellation_json(cancellation: &Cancellation) -> Value {
         "spec": cancellation.spec.as_ref().map(spec_json),
         "progress": progress,
         "limits": cancellation.limits.as_ref().map(limits_json),
+        "parts": cancellation.parts.iter().map(parts::of_cancellation).collect::<Vec<_>>(),
     })
 }
 
 /// A cancellation in one line.
 #[must_use]
 pub fn cancellation_line(cancellation: &Cancellation) -> String {
-    let target = target(cancellation.spec.as_ref().and_then(|spec| spec.target.as_ref()));
+    let target = cancellation.spec.as_ref().map(wanted).unwrap_or_default();
     let started = time(cancellation.start_time.as_ref()).unwrap_or_default();
     let verdict = verdict_name(cancellation.verdict());
     let state = if cancellation.verdict() == Verdict::Unspecified {
@@ -271,6 +284,7 @@ pub fn receipt_json(receipt: &Receipt) -> Value {
         "suspects": receipt.suspects.iter().map(execution_json).collect::<Vec<_>>(),
         "suspect_count": receipt.suspect_count,
         "engine_reason": receipt.engine_reason,
+        "parts": receipt.parts.iter().map(parts::of_receipt).collect::<Vec<_>>(),
     })
 }
 
@@ -285,7 +299,7 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
             verdict_name(receipt.verdict()),
             receipt.explanation
         ),
-        format!("target      {}", target(spec.and_then(|spec| spec.target.as_ref()))),
+        format!("target      {}", spec.map(wanted).unwrap_or_default()),
         format!("reason      {}", spec.map_or("", |spec| spec.reason.as_str())),
         format!("asked by    {}", receipt.requested_by),
     ];
@@ -343,6 +357,9 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
         "index lag",
         duration(receipt.lag.as_ref()).map(|lag| format!("{} ms at most", lag.as_millis())),
     );
+    for part in &receipt.parts {
+        known("part", Some(parts::line(part)));
+    }
     for residual in &receipt.residuals {
         let execution = residual.execution.as_ref().map(execution_line).unwrap_or_default();
         known("residual", Some(format!("{execution}: {}", residual.state)));
@@ -378,12 +395,14 @@ pub fn receipt_lines(receipt: &Receipt) -> Vec<String> {
         known("warning", Some(warning.clone()));
     }
     let outcomes: i64 = receipt.journal.iter().map(|chunk| chunk.outcomes).sum();
+    let chunks = receipt.journal.len();
+    // The parts have a journal each.
     known(
         "journal",
-        Some(format!(
-            "{} chunks with {outcomes} outcomes in the payload store",
-            receipt.journal.len()
-        )),
+        receipt
+            .parts
+            .is_empty()
+            .then(|| format!("{chunks} chunks with {outcomes} outcomes in the payload store")),
     );
     known("trace", Some(receipt.trace_id.clone()));
     lines

@@ -81,6 +81,8 @@ pub struct Mesh {
     pub settings: Arc<Settings>,
     /// The namespace whose workflows are started and stopped.
     pub main: NamespaceClient,
+    /// Namespaces beside it whose workflows may be stopped, too.
+    pub beside_main: Vec<NamespaceClient>,
     /// The namespace that cancellations run in; may be the same.
     pub canceler: NamespaceClient,
     /// The shared store of large payloads and records.

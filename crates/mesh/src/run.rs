@@ -171,6 +171,7 @@ where
         info,
         settings: settings.clone(),
         main: main.clone(),
+        beside_main: settings.beside_main.iter().map(client).collect(),
         canceler: canceler.clone(),
         payloads: payloads.clone(),
         peers: Outgoing::open(&settings.peers.credentials).map_err(anyhow::Error::msg)?,

@@ -15,7 +15,7 @@ use quell_api::{
 use quell_mesh::{GrpcServices, Home, Mesh, QueueTuning, Registry, Service, ServiceInfo};
 
 use audit::AuditApi;
-use cancellation::{Budget, BulkCancelWorkflow, CancelActivities, CancellationApi};
+use cancellation::{BulkCancelWorkflow, CancelActivities, CancellationApi, JointCancelWorkflow, Namespaces};
 use restoration::{RestoreActivities, RestoreWorkflow};
 
 /// What this service is.
@@ -25,9 +25,6 @@ pub const INFO: ServiceInfo = ServiceInfo {
     default_port: 50052,
 };
 
-/// Visibility calls a second that this process makes at most: a real server's default for a whole namespace.
-const VISIBILITY_PER_SECOND: u32 = 10;
-
 /// Puts the service together. Nothing is connected yet.
 ///
 /// # Errors
@@ -35,17 +32,18 @@ const VISIBILITY_PER_SECOND: u32 = 10;
 #[expect(clippy::needless_pass_by_value, reason = "the signature that the mesh calls")]
 pub fn build(mesh: Mesh) -> Result<Service, anyhow::Error> {
     quell_mesh::metrics::show(&["sweep"]);
-    let budget = Budget::new(VISIBILITY_PER_SECOND);
+    let namespaces = Namespaces::new(&mesh);
     let queue = mesh.canceler.task_queue().to_owned();
     let registry = Registry::new()
         .queue(&queue, Home::Canceler, QueueTuning::default())
         .workflow::<BulkCancelWorkflow>(&queue)
-        .activities(&queue, CancelActivities::new(&mesh, budget.clone()))
+        .workflow::<JointCancelWorkflow>(&queue)
+        .activities(&queue, CancelActivities::new(&mesh, namespaces.clone()))
         .workflow::<RestoreWorkflow>(&queue)
-        .activities(&queue, RestoreActivities::new(&mesh, budget.clone()))
+        .activities(&queue, RestoreActivities::new(&mesh, namespaces.clone()))
         .uses(Home::Main);
     let grpc = GrpcServices::new(FILE_DESCRIPTOR_SET)
-        .add(CancellationServiceServer::new(CancellationApi::new(&mesh, budget)))
+        .add(CancellationServiceServer::new(CancellationApi::new(&mesh, namespaces)))
         .add(AuditServiceServer::new(AuditApi::new(&mesh)));
     Ok(Service { grpc, registry })
 }

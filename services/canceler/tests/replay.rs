@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use quell_canceler::{cancellation::BulkCancelWorkflow, restoration::RestoreWorkflow};
+use quell_canceler::{
+    cancellation::{BulkCancelWorkflow, JointCancelWorkflow},
+    restoration::RestoreWorkflow,
+};
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
@@ -19,6 +22,8 @@ async fn recorded_histories_replay() {
     assert!(files.len() >= 15, "histories are missing");
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<BulkCancelWorkflow>()
+        .unwrap()
+        .register_workflow::<JointCancelWorkflow>()
         .unwrap()
         .register_workflow::<RestoreWorkflow>()
         .unwrap()

@@ -415,6 +415,7 @@ fn start(table: &mut Table, mark: &str) {
             include_descendants: None,
             mode: 99,
             grace: millis(1),
+            namespaces: vec!["nowhere".to_owned()],
         }),
         request_id: "not/an/id".to_owned(),
         validate_only: false,
@@ -431,6 +432,7 @@ fn start(table: &mut Table, mark: &str) {
         "spec.looks",
         "spec.max_affected",
         "spec.mode",
+        "spec.namespaces[0]",
         "spec.reason",
         "spec.target.workload_id",
     ];

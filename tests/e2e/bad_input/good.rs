@@ -10,7 +10,7 @@ use quell_api::{
         BatchExecution, BatchOperationKind, BatchReset, BatchSignal, StartBatchOperationRequest, batch_reset::To,
     },
     canceler::v1::{
-        AdjustCancellationRequest, Limits, PreviewCancellationRequest, ReadJournalChunkRequest,
+        AdjustCancellationRequest, CancellationSpec, Limits, PreviewCancellationRequest, ReadJournalChunkRequest,
         StartCancellationRequest,
     },
     r#type::v1::Target,
@@ -29,6 +29,7 @@ pub(super) fn requests(method: &MethodDescriptor, mark: &str) -> Vec<DynamicMess
             .map(|target| {
                 encoded(&PreviewCancellationRequest {
                     target,
+                    namespaces: vec!["main".to_owned()],
                     ..Default::default()
                 })
             })
@@ -36,7 +37,10 @@ pub(super) fn requests(method: &MethodDescriptor, mark: &str) -> Vec<DynamicMess
         "StartCancellation" => [workload(mark), several(mark)]
             .map(|target| {
                 encoded(&StartCancellationRequest {
-                    spec: Some(spec(target)),
+                    spec: Some(CancellationSpec {
+                        namespaces: vec!["main".to_owned()],
+                        ..spec(target)
+                    }),
                     validate_only: true,
                     ..Default::default()
                 })

@@ -201,7 +201,7 @@ pub(super) fn write_access(path: &str, entries: &[Entry], without: &str) {
     std::fs::rename(&new, path).unwrap();
 }
 
-pub(super) fn bearing<T>(message: T, token: Option<&str>) -> Request<T> {
+pub(crate) fn bearing<T>(message: T, token: Option<&str>) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(token) = token {
         let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();

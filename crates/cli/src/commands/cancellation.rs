@@ -18,6 +18,9 @@ use serde_json::json;
 pub(super) struct PreviewArgs {
     #[command(flatten)]
     target: TargetArgs,
+    /// The namespace to look in: main's, or one that the canceler is configured with beside it; may be repeated [default: main's].
+    #[arg(long, value_name = "NAME")]
+    namespace: Vec<String>,
     /// How many executions to name.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=100))]
     sample: i32,
@@ -44,6 +47,7 @@ pub(super) async fn preview(ui: Ui, addresses: &Addresses, args: PreviewArgs) ->
         sample_size: args.sample,
         include_descendants: args.no_descendants.then_some(false),
         mode: Mode::from(args.mode).into(),
+        namespaces: args.namespace,
     };
     let answer = fetch_preview(addresses, request).await?;
     for line in preview_lines(&answer) {

@@ -6,7 +6,7 @@
 use super::missing;
 use crate::clients::{Addresses, Channel, unary};
 use crate::exit::{self, Failure};
-use crate::receipt::{Check, Found, ReceiptFile, Recount, against_result, verify};
+use crate::receipt::{Check, Found, ReceiptFile, Recount, against_parts, against_result, verify};
 use crate::ui::Ui;
 use crate::view::{receipt_json, receipt_lines};
 use quell_api::canceler::v1::cancellation_service_client::CancellationServiceClient;
@@ -123,7 +123,11 @@ async fn verify_one(ui: Ui, addresses: &Addresses, args: VerifyArgs) -> Result<u
         if from_file {
             checks.push(result(&mut client, &file).await?);
         }
-        checks.extend(journal(&mut client, &file.receipt).await?);
+        if file.receipt.parts.is_empty() {
+            checks.extend(journal(&mut client, &file.receipt).await?);
+        } else {
+            checks.extend(parts(&mut client, &file.receipt, trusted.as_ref()).await?);
+        }
     }
     Ok(tell(ui, &file.receipt.cancellation_id, &checks))
 }
@@ -143,6 +147,27 @@ async fn result(client: &mut Client, file: &ReceiptFile) -> Result<Check, Failur
         )),
         Err(failure) => Err(failure),
     }
+}
+
+/// Each part of a joint receipt as it would be verified by itself, and the sums.
+async fn parts(client: &mut Client, joint: &Receipt, trusted: Option<&PublicKey>) -> Result<Vec<Check>, Failure> {
+    let mut checks = Vec::new();
+    let mut receipts = Vec::new();
+    for part in &joint.parts {
+        let file = match fetch(client, part.cancellation_id.clone()).await {
+            Ok(file) => file,
+            // Then the joint one cannot be clean.
+            Err(Failure::Rpc(status)) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => continue,
+            Err(failure) => return Err(failure),
+        };
+        let own = verify(&file, trusted)
+            .into_iter()
+            .chain(journal(client, &file.receipt).await?);
+        checks.extend(own.map(|check| check.of_part(&part.namespace)));
+        receipts.push(file.receipt);
+    }
+    checks.push(against_parts(joint, &receipts));
+    Ok(checks)
 }
 
 async fn journal(client: &mut Client, receipt: &Receipt) -> Result<Vec<Check>, Failure> {

@@ -7,7 +7,7 @@ use super::{parse_duration, watch};
 use crate::clients::{Addresses, unary};
 use crate::exit::{self, Failure};
 use crate::ui::Ui;
-use crate::view::{duration, preview_json, preview_lines, receipt_json, receipt_lines, target};
+use crate::view::{duration, preview_json, preview_lines, receipt_json, receipt_lines, wanted};
 use quell_api::canceler::v1::{
     CancellationSpec, Engine, Mode, PreviewCancellationRequest, Receipt, StartCancellationRequest,
     StartCancellationResponse,
@@ -63,6 +63,9 @@ impl From<ModeArg> for Mode {
 pub(super) struct StopArgs {
     #[command(flatten)]
     target: TargetArgs,
+    /// The namespace in which it is stopped: main's, or one that the canceler is configured with beside it; may be repeated [default: main's].
+    #[arg(long, value_name = "NAME")]
+    namespace: Vec<String>,
     /// Why; stored on every stopped execution and in the receipt.
     #[arg(long)]
     reason: String,
@@ -139,6 +142,7 @@ impl StopArgs {
             confirm_timeout: self.confirm_timeout,
             confirm_poll: self.confirm_poll,
             include_descendants: self.no_descendants.then_some(false),
+            namespaces: self.namespace,
         };
         StartCancellationRequest {
             spec: Some(spec),
@@ -173,7 +177,7 @@ pub(super) async fn run(ui: Ui, addresses: &Addresses, args: StopArgs) -> Result
     }
     let started = start(addresses, request).await?;
     let id = &started.cancellation_id;
-    let what = target(started.spec.as_ref().and_then(|spec| spec.target.as_ref()));
+    let what = started.spec.as_ref().map(wanted).unwrap_or_default();
     let verb = if validate_only { "would start" } else { "cancellation" };
     ui.line(format!("{verb} {id}: {what}, {} open", started.matched));
     if started.matched == 0 {
@@ -215,6 +219,7 @@ fn preview_of(request: &StartCancellationRequest) -> PreviewCancellationRequest 
         sample_size: 5,
         include_descendants: spec.and_then(|spec| spec.include_descendants),
         mode: spec.map(|spec| spec.mode).unwrap_or_default(),
+        namespaces: spec.map(|spec| spec.namespaces.clone()).unwrap_or_default(),
     }
 }
 

@@ -57,6 +57,12 @@ fn a_stop_needs_a_target_at_least_and_a_reason() {
         ErrorKind::ArgumentConflict
     );
     assert_eq!(kind("preview"), ErrorKind::MissingRequiredArgument);
+    assert!(parse("preview --query a --namespace b --namespace c").is_ok());
+    // A namespace is no target: all that is in it is never meant.
+    assert_eq!(
+        kind("stop --namespace a --reason r"),
+        ErrorKind::MissingRequiredArgument
+    );
 }
 
 #[test]

@@ -40,8 +40,17 @@ impl Check {
         }
     }
 
-    fn holds(what: &str, detail: impl Into<String>) -> Self {
+    pub(super) fn holds(what: &str, detail: impl Into<String>) -> Self {
         Self::new(what, Found::Holds, detail)
+    }
+
+    /// It, said of a part of a joint receipt.
+    #[must_use]
+    pub fn of_part(self, namespace: &str) -> Self {
+        Self {
+            detail: format!("in {namespace}: {}", self.detail),
+            ..self
+        }
     }
 
     /// One that failed.

@@ -32,6 +32,7 @@ pub fn preview_json(preview: &PreviewCancellationResponse) -> Value {
         "descendants_is_bound": preview.descendants_is_bound,
         "schedules": preview.schedules,
         "running_cancellations": preview.running_cancellations,
+        "namespaces": preview.namespaces.iter().map(|of| json!({ "namespace": of.namespace, "open": of.open })).collect::<Vec<_>>(),
         "estimated_seconds": preview.estimated_duration.map(|duration| duration.seconds),
     })
 }
@@ -58,6 +59,13 @@ pub fn preview_lines(preview: &PreviewCancellationResponse) -> Vec<String> {
         format!("growth      {:+.1} a second", preview.growth_per_second),
         format!("query       {}", preview.query),
     ];
+    if preview.namespaces.len() > 1 {
+        let each = preview
+            .namespaces
+            .iter()
+            .map(|of| format!("{} in {}", of.open, of.namespace));
+        lines.push(format!("of these    {}", each.collect::<Vec<_>>().join(", ")));
+    }
     let seconds = preview.estimated_duration.map_or(0, |duration| duration.seconds);
     lines.push(format!("estimate    {seconds} s at 100 stops a second"));
     let ages = preview.ages.iter().map(|age| match age.within {

@@ -4,7 +4,7 @@
 //! principals:
 //!   - name: ops                      # what the audit calls it
 //!     role: operator                 # or viewer
-//!     namespaces: [main]             # main namespaces that it is good for; "*" is every one
+//!     namespaces: [main]             # namespaces that it is good for; "*" is every one
 //!     token_sha256: ...               # of the token as it is sent: 64 hex digits
 //!     expires: 2027-01-01T00:00:00Z
 //!     calls_per_second: 50           # optional
@@ -27,12 +27,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{Principal, Proof, Role};
+use super::{Principal, Proof, Role, Scope};
 use crate::error::{Error, Reason};
 use crate::server::ConnectionInfo;
-
-/// Every namespace.
-const ANY: &str = "*";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,15 +68,9 @@ pub(crate) struct Grant {
     pub(crate) principal: Principal,
     /// Its own limit, if any.
     pub(crate) calls_per_second: Option<u32>,
-    namespaces: Vec<String>,
+    /// For which namespaces it is good.
+    pub(crate) scope: Scope,
     pub(crate) expires: Option<Timestamp>,
-}
-
-impl Grant {
-    /// Whether it is good for a namespace.
-    pub(crate) fn covers(&self, namespace: &str) -> bool {
-        self.namespaces.iter().any(|name| name == ANY || name == namespace)
-    }
 }
 
 /// By what a caller wants to be known.
@@ -203,7 +194,7 @@ fn of_certificate(name: &str) -> Grant {
             proof: Proof::Certificate,
         },
         calls_per_second: None,
-        namespaces: vec![ANY.to_owned()],
+        scope: Scope::everything(),
         expires: None,
     }
 }
@@ -228,7 +219,7 @@ impl Entries {
                     proof,
                 },
                 calls_per_second: entry.calls_per_second,
-                namespaces: entry.namespaces.clone(),
+                scope: Scope::of(&entry.namespaces),
                 expires: Some(entry.expires),
             })
         };
@@ -285,14 +276,18 @@ mod tests {
         let ops = access.identify(&with(Some("secret"), &[]), Timestamp::now()).unwrap();
         assert_eq!((&*ops.principal.name, ops.principal.role), ("ops", Role::Operator));
         assert_eq!(
-            (ops.covers("main"), ops.covers("other"), ops.calls_per_second),
+            (
+                ops.scope.covers("main"),
+                ops.scope.covers("other"),
+                ops.calls_per_second
+            ),
             (true, false, Some(3))
         );
         let batch = access
             .identify(&with(None, &["x", "batch.QUELL"]), Timestamp::now())
             .unwrap();
         assert_eq!((&*batch.principal.name, batch.principal.role), ("batch", Role::Viewer));
-        assert!(batch.covers("anything"));
+        assert!(batch.scope.covers("anything"));
         assert_eq!(reason(&access, &with(None, &[])), Reason::CredentialsMissing);
         assert_eq!(reason(&access, &with(Some("secret "), &[])), Reason::CredentialsInvalid);
         assert_eq!(reason(&access, &with(None, &["stranger"])), Reason::CredentialsInvalid);

@@ -28,7 +28,7 @@ use super::account::Account;
 use super::lease::{Ending, Leased};
 use super::methods::{Method, Methods};
 use super::usage::{Allowance, Usage};
-use super::{Caller, Principal, Role, message};
+use super::{Caller, Principal, Role, Scope, message};
 use crate::audit::{AuditLog, Event};
 use crate::config::GuardSettings;
 use crate::error::{Error, Reason};
@@ -142,6 +142,9 @@ impl Guard {
         parts.extensions.insert(Caller {
             address: connection.as_ref().map(ConnectionInfo::address),
             principal,
+            scope: grant
+                .as_ref()
+                .map_or_else(Scope::everything, |grant| grant.scope.clone()),
         });
         let ending = match (&grant, &attempt.method) {
             // A unary call ends by its deadline.
@@ -167,21 +170,14 @@ impl Guard {
     }
 
     fn authorise(&self, grant: &Grant, method: Option<&Method>) -> Result<(), Error> {
-        let refused = |reason, message| Err(Error::PermissionDenied { reason, message });
         let needs = method.map_or(Role::Viewer, |method| method.needs);
         if grant.principal.role < needs {
-            return refused(
-                Reason::RoleInsufficient,
-                format!("the role is {}, and the call needs {needs}", grant.principal.role),
-            );
+            return Err(Error::PermissionDenied {
+                reason: Reason::RoleInsufficient,
+                message: format!("the role is {}, and the call needs {needs}", grant.principal.role),
+            });
         }
-        if !grant.covers(&self.namespace) {
-            return refused(
-                Reason::NamespaceNotAllowed,
-                format!("the credentials are not good for the namespace {:?}", self.namespace),
-            );
-        }
-        Ok(())
+        grant.scope.check(&self.namespace)
     }
 
     /// Comes when these credentials are not good any more.
@@ -192,7 +188,7 @@ impl Guard {
             loop {
                 let now = access.borrow_and_update().clone();
                 let expires = match now.identify(&credentials, Timestamp::now()) {
-                    Ok(grant) if grant.covers(&namespace) => grant.expires,
+                    Ok(grant) if grant.scope.covers(&namespace) => grant.expires,
                     Ok(_) => {
                         return Error::PermissionDenied {
                             reason: Reason::NamespaceNotAllowed,

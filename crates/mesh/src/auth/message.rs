@@ -25,7 +25,8 @@ const KEPT: usize = 300;
 const FIELDS: usize = 30;
 /// What tells which thing a request is about, besides everything that ends with `_id`. Nothing else is kept: what an order is
 /// paid with is nobody's business here.
-const TELLING: [&str; 8] = [
+const TELLING: [&str; 9] = [
+    "namespaces",
     "query",
     "mode",
     "engine",
@@ -213,6 +214,10 @@ fn plain(value: &Value, field: &prost_reflect::FieldDescriptor) -> Option<String
             let kind = field.kind();
             let name = kind.as_enum().and_then(|kind| kind.get_value(*number));
             name.map_or_else(|| number.to_string(), |name| name.name().to_owned())
+        }
+        Value::List(list) if !list.is_empty() => {
+            let texts = list.iter().take(FIELDS).filter_map(|one| plain(one, field));
+            cut(&texts.collect::<Vec<_>>().join(", "))
         }
         _ => return None,
     })

@@ -8,6 +8,7 @@
 //! | `gate` | the layer around all services: identity, limits per principal, role, namespace, audit |
 //! | `message` | the request's message, within limits |
 //! | `lease` | a stream that ends when its caller's credentials do |
+//! | [`Scope`] | the namespaces that a caller may act on |
 //! | `account`, `usage`, `bucket` | on whose account a call goes, and how many there may be |
 //! | `tls` | the server's and the clients' TLS, from files |
 //! | `watched` | files that are read again when they change |
@@ -26,6 +27,7 @@ mod lease;
 mod message;
 mod methods;
 mod outgoing;
+mod scope;
 mod tls;
 mod usage;
 mod watched;
@@ -44,6 +46,7 @@ pub(crate) use gate::{GateLayer, Guard};
 pub(crate) use methods::Methods;
 pub use outgoing::{Dialling, Outgoing};
 pub(crate) use outgoing::{Token, client_tls, dial};
+pub use scope::Scope;
 pub(crate) use tls::{ServerTls, client_config, names_of, own_config, server_tls};
 pub(crate) use watched::watch_files;
 
@@ -115,6 +118,8 @@ pub struct Caller {
     pub principal: Principal,
     /// From which address.
     pub address: Option<SocketAddr>,
+    /// On which namespaces he may act.
+    pub scope: Scope,
 }
 
 impl fmt::Display for Caller {

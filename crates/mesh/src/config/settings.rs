@@ -18,6 +18,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// The namespace whose workflows are started and stopped.
     pub main: NamespaceSettings,
+    /// Namespaces beside main whose workflows may be stopped, too; none is main, and none is there twice.
+    pub beside_main: Vec<NamespaceSettings>,
     /// The namespace that cancellations run in; may be the same as main.
     pub canceler: NamespaceSettings,
     /// The other services.
@@ -340,6 +342,16 @@ impl Settings {
             health_interval,
             connect_wait,
         };
+        let mut beside_main: Vec<NamespaceSettings> = Vec::new();
+        for namespace in flat.main_more_namespaces {
+            let known = std::iter::once(&main).chain(&beside_main);
+            if known.into_iter().all(|one| one.namespace != namespace) {
+                beside_main.push(NamespaceSettings {
+                    namespace,
+                    ..main.clone()
+                });
+            }
+        }
         let address = flat
             .canceler_address
             .map_or_else(|| main.address.clone(), |address| address.0);
@@ -397,6 +409,7 @@ impl Settings {
                 },
             },
             main,
+            beside_main,
             canceler,
             peers: PeerSettings {
                 work_address: flat.peers_work.0,

@@ -121,6 +121,10 @@ settings! {
     main_address: Address = "temporal.main.address", "TEMPORAL_MAIN_ADDRESS", "http://127.0.0.1:7233";
     /// That namespace.
     main_namespace: String = "temporal.main.namespace", "TEMPORAL_MAIN_NAMESPACE", "main";
+    /// Further namespaces of the same Temporal whose workflows may be stopped, by their names: reached like main's, with its address, key and
+    /// TLS. Nothing is started in them but canaries. To be set once all replicas of the canceler know this setting: an older one would
+    /// take a cancellation in them for one in main.
+    main_more_namespaces: Vec<String> = "temporal.main.more_namespaces", "TEMPORAL_MAIN_MORE_NAMESPACES", "";
     /// Task queue of the work service's worker.
     main_task_queue: String = "temporal.main.task_queue", "TEMPORAL_MAIN_TASK_QUEUE", "work-task-queue";
     /// API key for it. Turns TLS on.

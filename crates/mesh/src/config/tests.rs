@@ -258,6 +258,24 @@ fn printing_shows_what_is_effective() {
 }
 
 #[test]
+fn namespaces_beside_main_are_reached_as_main_is() {
+    let sources = env(&[
+        ("TEMPORAL_MAIN_NAMESPACE", "prod"),
+        ("TEMPORAL_MAIN_ADDRESS", "https://t:7233"),
+        ("TEMPORAL_API_KEY_MAIN", "k"),
+        ("TEMPORAL_MAIN_MORE_NAMESPACES", "a, prod, b,a"),
+    ]);
+    let beside = load(&sources, 1).unwrap().settings.beside_main;
+    let names: Vec<_> = beside.iter().map(|one| one.namespace.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert!(
+        beside
+            .iter()
+            .all(|one| one.address == "https://t:7233" && one.api_key.is_some())
+    );
+}
+
+#[test]
 fn half_a_client_certificate_is_a_mistake() {
     let found = problems(&env(&[("TEMPORAL_MAIN_TLS_CERT_FILE", "/cert")]));
     assert!(found[0].contains("must be given together"), "{found:?}");

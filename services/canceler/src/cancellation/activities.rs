@@ -13,9 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{Instrument as _, field::Empty, info_span};
 
 use super::{
-    batch,
-    budget::Budget,
-    canary, conclude, confirmer,
+    batch, canary, conclude, confirmer,
     convert::query_time,
     fence,
     hub::Hub,
@@ -25,7 +23,7 @@ use super::{
         PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, WindowInput, WindowOutput,
     },
     meter,
-    namespace::Namespace,
+    namespaces::Namespaces,
     query,
     receipt::{Receipt, Signed},
     schedules,
@@ -38,14 +36,13 @@ pub(crate) const BEAT: Duration = Duration::from_millis(500);
 
 /// The activities, and what they stand on.
 pub struct CancelActivities {
-    main: NamespaceClient,
+    namespaces: Namespaces,
     canceler: NamespaceClient,
     payloads: PayloadStore,
     shutdown: Shutdown,
     work_address: String,
     batch_address: String,
     peers: Outgoing,
-    budget: Budget,
     signing_key: Option<SigningKey>,
     limits: Hub<Limits>,
 }
@@ -53,25 +50,19 @@ pub struct CancelActivities {
 impl CancelActivities {
     /// The activities of a service process.
     #[must_use]
-    pub fn new(mesh: &Mesh, budget: Budget) -> Self {
+    pub fn new(mesh: &Mesh, namespaces: Namespaces) -> Self {
         meter::show_verdicts();
         Self {
-            main: mesh.main.clone(),
+            namespaces,
             canceler: mesh.canceler.clone(),
             payloads: mesh.payloads.clone(),
             shutdown: mesh.shutdown.clone(),
             work_address: mesh.settings.peers.work_address.clone(),
             batch_address: mesh.settings.peers.batch_address.clone(),
             peers: mesh.peers.clone(),
-            budget,
             signing_key: mesh.settings.receipt.signing_key.clone(),
             limits: Hub::new(limits::PERIOD),
         }
-    }
-
-    /// The main namespace; an activity that cannot reach it is tried again.
-    async fn namespace(&self) -> Result<Namespace, ActivityError> {
-        Ok(Namespace::connect(&self.main, self.budget.clone()).await?)
     }
 }
 
@@ -91,12 +82,19 @@ impl CancelActivities {
             let (answer, found) = if ids.is_empty() {
                 (fence::Answer::not_asked(), schedules::Found::default())
             } else {
-                let schedules = async { Ok(schedules::pause(&self.namespace().await?, cancellation_id, ids).await) };
+                let schedules = async {
+                    Ok(schedules::pause(
+                        &self.namespaces.connect(&input.task.namespace).await?,
+                        cancellation_id,
+                        ids,
+                    )
+                    .await)
+                };
                 let sources = fence::quiesce((&self.work_address, &self.peers), ids, &input.reason, input.ttl_ms);
                 let (answer, found) = tokio::join!(sources, schedules);
                 (answer, found.map_err(|error: ActivityError| error)?)
             };
-            let main = self.namespace().await?;
+            let main = self.namespaces.connect(&input.task.namespace).await?;
             let fence_ms = canary::server_time(&main, &input.task.cancellation_id)
                 .await
                 .map_err(|status| activity_error("taking the fence", &status))?;
@@ -124,7 +122,7 @@ impl CancelActivities {
         input: GiveBackInput,
     ) -> Result<Vec<String>, ActivityError> {
         let work = async {
-            let main = self.namespace().await?;
+            let main = self.namespaces.connect(&input.namespace).await?;
             schedules::give_back(&main, &input.cancellation_id, &input.schedules, &input.search)
                 .await
                 .map_err(|status| activity_error("giving schedules back", &status))
@@ -141,7 +139,7 @@ impl CancelActivities {
     ) -> Result<PlanOutput, ActivityError> {
         let span = info_span!("plan", pass = input.pass, kind = ?input.kind, count = Empty, open = Empty);
         let work = async {
-            let main = self.namespace().await?;
+            let main = self.namespaces.connect(&input.task.namespace).await?;
             let open = main.count(input.task.filter.open());
             let (count, open) = if input.kind == PassKind::Open {
                 let open = open.await;
@@ -185,7 +183,7 @@ impl CancelActivities {
             });
             let sweeper = Sweeper {
                 ctx: &ctx,
-                main: kept_alive(&ctx, || before.clone(), self.namespace()).await??,
+                main: kept_alive(&ctx, || before.clone(), self.namespaces.connect(&input.task.namespace)).await??,
                 canceler: self.canceler.clone(),
                 payloads: self.payloads.clone(),
                 shutdown: self.shutdown.clone(),
@@ -230,7 +228,7 @@ impl CancelActivities {
             zero = Empty
         );
         let work = async {
-            let main = self.namespace().await?;
+            let main = self.namespaces.connect(&input.task.namespace).await?;
             let output = confirmer::run(&ctx, &main, &input).await?;
             let confirmed = &output.confirmed;
             span.record("looks", confirmed.looks.len())
@@ -283,7 +281,7 @@ impl CancelActivities {
         input: ConcludeInput,
     ) -> Result<Conclusion, ActivityError> {
         let work = async {
-            let main = self.namespace().await?;
+            let main = self.namespaces.connect(&input.task.namespace).await?;
             conclude::run(&main, &input)
                 .await
                 .map_err(|status| activity_error("concluding", &status))

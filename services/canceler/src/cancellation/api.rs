@@ -9,22 +9,21 @@ use quell_api::{
 };
 use quell_mesh::{
     Error, Mesh, Reason,
+    auth::Scope,
     config::CancelSettings,
     confirmation::{self, Token},
-    error::from_temporal,
     telemetry::trace_id,
 };
-use tonic::{Code, Request, Response, Status};
-use tonic_types::FieldViolation;
+use tonic::{Request, Response, Status};
 
 use super::{
-    budget::Budget,
+    admission,
     convert::count,
     failures::{self, Wanted},
     guards,
     journal::ChunkName,
     limits::Limits,
-    namespace::Namespace,
+    namespaces::Namespaces,
     page_token, preview,
     spec::{self, Spec},
     store::{self, NewCancellation},
@@ -44,25 +43,20 @@ const DEFAULT_STOP_REASON: &str = "stopped by request";
 #[derive(Clone)]
 pub struct CancellationApi {
     mesh: Mesh,
-    budget: Budget,
+    namespaces: Namespaces,
     watchers: Watchers,
     restorations: restoration::Watchers,
 }
 
 impl CancellationApi {
-    /// The face of a service process. `budget` is shared with its activities.
+    /// The face of a service process. `namespaces` are shared with its activities.
     #[must_use]
-    pub fn new(mesh: &Mesh, budget: Budget) -> Self {
-        let watchers = Watchers::new(
-            mesh.main.clone(),
-            mesh.canceler.clone(),
-            budget.clone(),
-            mesh.shutdown.clone(),
-        );
+    pub fn new(mesh: &Mesh, namespaces: Namespaces) -> Self {
+        let watchers = Watchers::new(namespaces.clone(), mesh.canceler.clone(), mesh.shutdown.clone());
         Self {
             restorations: restoration::Watchers::new(mesh.canceler.clone(), mesh.shutdown.clone()),
             mesh: mesh.clone(),
-            budget,
+            namespaces,
             watchers,
         }
     }
@@ -71,20 +65,24 @@ impl CancellationApi {
         &self.mesh.settings.cancel
     }
 
-    async fn main(&self) -> Result<Namespace, Error> {
-        Namespace::connect(&self.mesh.main, self.budget.clone()).await
+    /// The message of a request that is about one cancellation.
+    async fn admitted<T: admission::AboutOne>(&self, request: Request<T>) -> Result<T, Error> {
+        admission::admit(&self.mesh.canceler, &self.namespaces, request).await
     }
 
     async fn start(
         &self,
         request: pb::StartCancellationRequest,
+        scope: &Scope,
         requested_by: String,
     ) -> Result<pb::StartCancellationResponse, Error> {
         let mut check = Checker::new();
-        let (spec, filter) = Spec::check(&mut check, request.spec.as_ref(), self.defaults());
+        let (mut spec, filter) = Spec::check(&mut check, request.spec.as_ref(), self.defaults());
+        self.namespaces.check_spec(&mut check, &mut spec);
         check.request_id("request_id", &request.request_id);
         let (mut spec, filter) = check.finish((spec, filter)).map_err(Error::InvalidArgument)?;
-        let subject = guards::subject(&filter, spec.mode);
+        admission::may(&self.namespaces, scope, &spec.namespaces)?;
+        let subject = guards::subject(&filter, spec.mode, &spec.namespaces);
         let token = Token::of_request(&request.confirmation_token, &request.request_id, &subject)?;
 
         // A repeated request gets the first one's answer, whatever matches by now.
@@ -93,17 +91,21 @@ impl CancellationApi {
             None => Some(request.request_id).filter(|id| !id.is_empty()),
         };
         if let Some(id) = &given
-            && let Some(first) = store::find(&self.mesh.canceler, id).await?
+            && let Some(mut first) = store::find(&self.mesh.canceler, id).await?
         {
+            self.namespaces.fill_in(&mut first.about.spec);
             return repeated(&first, spec, token.is_some());
         }
         token.as_ref().map_or(Ok(()), Token::fresh)?;
         let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let main = self.main().await?;
-        let matched = guards::matched(&main, &mut spec, &filter, token.as_ref()).await?;
-        guards::unprotected(&main, &self.defaults().protected, &filter).await?;
-        guards::alone(&main, &self.mesh.canceler, &spec).await?;
-        guards::not_restored(&main, &self.mesh.canceler, &spec, None).await?;
+        let places = self.namespaces.connect_all(&spec.namespaces).await?;
+        let by_place = guards::matched(&places, &mut spec, &filter, token.as_ref()).await?;
+        let matched = by_place.iter().sum();
+        for main in &places {
+            guards::unprotected(main, &self.defaults().protected, &filter).await?;
+            guards::alone(main, &self.mesh.canceler, &spec).await?;
+            guards::not_restored(main, &self.mesh.canceler, &spec, None).await?;
+        }
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
             spec: Some(spec.to_proto()),
@@ -116,7 +118,7 @@ impl CancellationApi {
             id: id.clone(),
             spec: spec.clone(),
             filter,
-            matched,
+            matched: by_place,
             requested_by,
             trace_id: trace_id(),
             settings: self.defaults().clone(),
@@ -152,21 +154,6 @@ fn repeated(first: &View, spec: Spec, by_token: bool) -> Result<pb::StartCancell
     })
 }
 
-/// A refused query is the caller's if the caller wrote it; a missing search attribute is a fault of the set-up.
-pub(super) fn query_error(field: &str, target: &TargetSpec, status: Status) -> Error {
-    let invalid = |part| Error::InvalidArgument(vec![FieldViolation::new(format!("{field}.{part}"), status.message())]);
-    match (status.code(), target) {
-        (Code::InvalidArgument, TargetSpec::Query(_)) => invalid("query"),
-        // The server saw them as one, and does not say which it means.
-        (Code::InvalidArgument, TargetSpec::AnyOf(_)) if !target.by_id() => invalid("any_of"),
-        (Code::InvalidArgument, TargetSpec::WorkloadId(_) | TargetSpec::AnyOf(_)) => {
-            let text = "the namespace has no search attribute WorkloadId of type Keyword";
-            Error::precondition(Reason::SearchAttributeMissing, "WorkloadId", text)
-        }
-        _ => from_temporal(status),
-    }
-}
-
 fn checked_id(id: &str) -> Result<(), Error> {
     let mut check = Checker::new();
     check.required_id("cancellation_id", id);
@@ -183,21 +170,26 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::PreviewCancellationRequest>,
     ) -> Result<Response<pb::PreviewCancellationResponse>, Status> {
+        let scope = Scope::of_caller(&request);
         let request = request.into_inner();
         let mut check = Checker::new();
         let filter = Filter::check(&mut check, "target", request.target.as_ref());
+        let namespaces = self.namespaces.check(&mut check, "namespaces", &request.namespaces);
         let size = check.int("sample_size", request.sample_size, DEFAULT_SAMPLE, 1..=MAX_SAMPLE);
         let mode = spec::mode(&mut check, "mode", request.mode);
         let filter = check.finish(filter).map_err(Error::InvalidArgument)?;
+        admission::may(&self.namespaces, &scope, &namespaces)?;
         let wanted = preview::Wanted {
             mode,
+            namespaces,
             target: TargetSpec::of(request.target.as_ref()),
             filter,
             sample_size: usize::try_from(size).unwrap_or(0),
             descendants: request.include_descendants.unwrap_or(true),
         };
-        let main = self.main().await?;
-        Ok(Response::new(preview::run(&main, &self.mesh.canceler, wanted).await?))
+        Ok(Response::new(
+            preview::run(&self.namespaces, &self.mesh.canceler, &wanted).await?,
+        ))
     }
 
     async fn start_cancellation(
@@ -205,14 +197,17 @@ impl CancellationService for CancellationApi {
         request: Request<pb::StartCancellationRequest>,
     ) -> Result<Response<pb::StartCancellationResponse>, Status> {
         let requested_by = quell_mesh::auth::caller(&request);
-        Ok(Response::new(self.start(request.into_inner(), requested_by).await?))
+        let scope = Scope::of_caller(&request);
+        Ok(Response::new(
+            self.start(request.into_inner(), &scope, requested_by).await?,
+        ))
     }
 
     async fn get_cancellation(
         &self,
         request: Request<pb::GetCancellationRequest>,
     ) -> Result<Response<pb::GetCancellationResponse>, Status> {
-        let id = request.into_inner().cancellation_id;
+        let id = self.admitted(request).await?.cancellation_id;
         checked_id(&id)?;
         let view = self.watchers.read(&id).await?;
         Ok(Response::new(pb::GetCancellationResponse {
@@ -224,6 +219,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::ListCancellationsRequest>,
     ) -> Result<Response<pb::ListCancellationsResponse>, Status> {
+        let scope = Scope::of_caller(&request);
         let request = request.into_inner();
         let mut check = Checker::new();
         let size = check.page_size("page_size", request.page_size);
@@ -240,7 +236,11 @@ impl CancellationService for CancellationApi {
                 other => other,
             })?;
         Ok(Response::new(pb::ListCancellationsResponse {
-            cancellations: views.iter().map(|view| view.to_proto(false)).collect(),
+            cancellations: views
+                .iter()
+                .filter(|view| admission::may(&self.namespaces, &scope, &view.about.spec.namespaces).is_ok())
+                .map(|view| view.to_proto(false))
+                .collect(),
             next_page_token: page_token::write(&next),
         }))
     }
@@ -251,7 +251,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::WatchCancellationRequest>,
     ) -> Result<Response<Self::WatchCancellationStream>, Status> {
-        let id = request.into_inner().cancellation_id;
+        let id = self.admitted(request).await?.cancellation_id;
         checked_id(&id)?;
         Ok(Response::new(Box::pin(self.watchers.watch(&id))))
     }
@@ -260,7 +260,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::StopCancellationRequest>,
     ) -> Result<Response<pb::StopCancellationResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.admitted(request).await?;
         let mut check = Checker::new();
         check.required_id("cancellation_id", &request.cancellation_id);
         check.reason("reason", &request.reason, false);
@@ -278,7 +278,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::AdjustCancellationRequest>,
     ) -> Result<Response<pb::AdjustCancellationResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.admitted(request).await?;
         let mut check = Checker::new();
         check.required_id("cancellation_id", &request.cancellation_id);
         let limits = Limits::check(&mut check, request.limits.as_ref());
@@ -291,7 +291,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::GetReceiptRequest>,
     ) -> Result<Response<pb::GetReceiptResponse>, Status> {
-        let id = request.into_inner().cancellation_id;
+        let id = self.admitted(request).await?.cancellation_id;
         checked_id(&id)?;
         let receipt = store::receipt(&self.mesh.canceler, &id).await?;
         Ok(Response::new(receipt.to_answer().map_err(Error::internal)?))
@@ -303,7 +303,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::ReadJournalChunkRequest>,
     ) -> Result<Response<Self::ReadJournalChunkStream>, Status> {
-        let request = request.into_inner();
+        let request = self.admitted(request).await?;
         let mut check = Checker::new();
         check.required_id("cancellation_id", &request.cancellation_id);
         // No other object of the store can be named.
@@ -324,7 +324,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::ListFailuresRequest>,
     ) -> Result<Response<pb::ListFailuresResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.admitted(request).await?;
         let mut check = Checker::new();
         check.required_id("cancellation_id", &request.cancellation_id);
         let size = check.page_size("page_size", request.page_size);
@@ -351,7 +351,8 @@ impl CancellationService for CancellationApi {
         request: Request<pb::RestoreCancellationRequest>,
     ) -> Result<Response<pb::RestoreCancellationResponse>, Status> {
         let requested_by = quell_mesh::auth::caller(&request);
-        let answer = restoration::api::restore(&self.mesh, &self.budget, request.into_inner(), requested_by).await?;
+        let request = self.admitted(request).await?;
+        let answer = restoration::api::restore(&self.mesh, &self.namespaces, request, requested_by).await?;
         Ok(Response::new(answer))
     }
 
@@ -359,7 +360,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::GetRestorationRequest>,
     ) -> Result<Response<pb::GetRestorationResponse>, Status> {
-        let id = request.into_inner().cancellation_id;
+        let id = self.admitted(request).await?.cancellation_id;
         checked_id(&id)?;
         let restoration = restoration::api::get(&self.mesh, &id).await?;
         Ok(Response::new(pb::GetRestorationResponse {
@@ -373,7 +374,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::WatchRestorationRequest>,
     ) -> Result<Response<Self::WatchRestorationStream>, Status> {
-        let id = request.into_inner().cancellation_id;
+        let id = self.admitted(request).await?.cancellation_id;
         checked_id(&id)?;
         Ok(Response::new(Box::pin(self.restorations.watch(&id))))
     }
@@ -382,7 +383,7 @@ impl CancellationService for CancellationApi {
         &self,
         request: Request<pb::StopRestorationRequest>,
     ) -> Result<Response<pb::StopRestorationResponse>, Status> {
-        restoration::api::stop(&self.mesh, request.into_inner()).await?;
+        restoration::api::stop(&self.mesh, self.admitted(request).await?).await?;
         Ok(Response::new(pb::StopRestorationResponse {}))
     }
 }

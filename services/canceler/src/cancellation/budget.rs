@@ -1,4 +1,4 @@
-//! A budget for visibility calls, shared by everything in this process.
+//! A budget for visibility calls in one namespace, shared by everything in this process.
 //!
 //! A real server lets a namespace make 10 List and Count calls a second in all (`frontend.namespaceRPS.visibility`), and
 //! answers the rest with RESOURCE_EXHAUSTED. The sweep lives on List, so watchers and previews must not starve it: every
@@ -17,7 +17,7 @@ const BURST: u32 = 5;
 
 /// Hands out turns at an even pace, with a small burst. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     interval: Duration,
     /// When the bucket would be full again.
     full_at: Arc<Mutex<Instant>>,
@@ -26,7 +26,7 @@ pub struct Budget {
 impl Budget {
     /// A budget of `per_second` calls (at least 1).
     #[must_use]
-    pub fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         Self {
             interval: Duration::from_secs(1) / per_second.max(1),
             full_at: Arc::new(Mutex::new(Instant::now())),
@@ -34,7 +34,7 @@ impl Budget {
     }
 
     /// Waits for a turn.
-    pub async fn turn(&self) {
+    pub(crate) async fn turn(&self) {
         let wait_until = {
             let mut full_at = self.full_at.lock().await;
             let now = Instant::now();

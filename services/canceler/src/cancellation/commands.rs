@@ -107,6 +107,7 @@ pub(super) fn task(input: &CancelInput, ledger: &Ledger) -> Task {
         cancellation_id: input.cancellation_id.clone(),
         filter: input.filter.clone(),
         since_ms: ledger.start_ms,
+        namespace: input.spec.namespace().to_owned(),
     }
 }
 
@@ -271,10 +272,7 @@ pub(super) async fn conclude(
 }
 
 /// Has the receipt signed; nothing when the canceler has no key. A few tries, since a receipt must not hang on it.
-pub(super) async fn sign(
-    ctx: &WorkflowContext<BulkCancelWorkflow>,
-    receipt: Receipt,
-) -> Result<Option<Signed>, String> {
+pub(super) async fn sign<W>(ctx: &WorkflowContext<W>, receipt: Receipt) -> Result<Option<Signed>, String> {
     let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(20))
         .heartbeat_timeout(HEARTBEAT)
         .cancellation_token(WorkflowCancellationToken::new())
@@ -306,6 +304,7 @@ pub(super) async fn give_back(
         cancellation_id: input.cancellation_id.clone(),
         schedules: ledger.schedules.clone(),
         search,
+        namespace: input.spec.namespace().to_owned(),
     };
     let options = within(GIVE_BACK, WorkflowCancellationToken::new());
     match ctx

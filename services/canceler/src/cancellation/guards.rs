@@ -1,30 +1,40 @@
 //! What is held against a request before anything is started: how many match, what must never be stopped, who else is at it.
 
+use futures::future::try_join_all;
 use quell_api::target::{Filter, OPEN};
 use quell_mesh::{Error, NamespaceClient, Protected, Reason, confirmation::Token};
 use quell_sweep::Mode;
 use tonic::Code;
 
-use super::{api::query_error, namespace::Namespace, query, spec::Spec, store, target::TargetSpec};
+use super::{
+    namespace::Namespace,
+    query,
+    spec::Spec,
+    store,
+    target::{TargetSpec, query_error},
+};
 use crate::restoration;
 
 /// What the token of a preview is good for.
-pub(super) fn subject(filter: &Filter, mode: Mode) -> String {
-    format!("{mode:?}.{}", filter.open())
+pub(super) fn subject(filter: &Filter, mode: Mode, namespaces: &[String]) -> String {
+    format!("{mode:?}.{}.{}", namespaces.join(","), filter.open())
 }
 
-/// How many match now. Proves that the server takes the query, and holds the number against the cap; above it a token that allows
+/// How many match now, in each namespace. Proves that the server takes the query, and holds their sum against the cap; above it a token that allows
 /// it raises the cap.
 pub(super) async fn matched(
-    main: &Namespace,
+    places: &[Namespace],
     spec: &mut Spec,
     filter: &Filter,
     token: Option<&Token>,
-) -> Result<u64, Error> {
-    let matched = main
-        .count(filter.open())
+) -> Result<Vec<u64>, Error> {
+    let counts = places.iter().map(|place| place.count(filter.open()));
+    let by_place = try_join_all(counts)
         .await
         .map_err(|status| query_error("spec.target", &spec.target, status))?;
+    // Each of several gets a share of the cap, and none of nothing.
+    let least = u64::from(places.len() > 1);
+    let matched = by_place.iter().map(|matched| (*matched).max(least)).sum();
     match token {
         Some(token) => spec.max_affected = token.cap(spec.max_affected, matched)?,
         None if matched <= spec.max_affected => {}
@@ -40,7 +50,7 @@ pub(super) async fn matched(
             ));
         }
     }
-    Ok(matched)
+    Ok(by_place)
 }
 
 /// Refuses a target that holds what the configuration protects.
@@ -73,6 +83,10 @@ async fn overlap(
     target: &TargetSpec,
     both: impl FnOnce(&Filter) -> Option<String>,
 ) -> Result<bool, Error> {
+    // Two namespaces have nothing in common.
+    if !main.is_of(first) {
+        return Ok(false);
+    }
     if first.target.shares_part_with(target) {
         return Ok(true);
     }

@@ -39,6 +39,9 @@ pub struct CancelInput {
     /// Set by continue-as-new: what the run before had come to.
     #[serde(default)]
     pub carried: Option<Box<Carried>>,
+    /// Whether it is a part of a joint one: then it writes its own memo, since a child workflow cannot be given one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_part: bool,
 }
 
 /// What one run of the workflow hands to the next.
@@ -113,6 +116,9 @@ pub struct Task {
     /// When the cancellation began, in milliseconds since the epoch.
     #[serde(default)]
     pub since_ms: u64,
+    /// The namespace that it works in; empty means main's.
+    #[serde(default)]
+    pub namespace: String,
 }
 
 /// Input of `quiesce_sources`.
@@ -157,6 +163,9 @@ pub struct GiveBackInput {
     /// The workloads whose schedules are searched for more that carry our note; none when there cannot be more.
     #[serde(default, deserialize_with = "quell_sweep::one_or_many")]
     pub search: Vec<String>,
+    /// The namespace that they are in; empty means main's.
+    #[serde(default)]
+    pub namespace: String,
 }
 
 /// Input of `query_new_wf_executions`.

@@ -26,6 +26,7 @@ use super::{
     ancestry::Ancestor,
     budget::Budget,
     convert::parts_ms,
+    spec::Spec,
     status::{describe_error, stop_error},
 };
 
@@ -46,6 +47,7 @@ pub(crate) struct Page {
 pub(crate) struct Namespace {
     client: Client,
     name: String,
+    is_main: bool,
     identity: String,
     budget: Budget,
 }
@@ -55,12 +57,17 @@ impl Namespace {
     ///
     /// # Errors
     /// When there is no connection within the configured wait.
-    pub(crate) async fn connect(namespace: &NamespaceClient, budget: Budget) -> Result<Self, quell_mesh::Error> {
+    pub(super) async fn connect(
+        namespace: &NamespaceClient,
+        budget: Budget,
+        is_main: bool,
+    ) -> Result<Self, quell_mesh::Error> {
         let client = namespace.client().await?;
         let identity = client.connection().identity().to_owned();
         Ok(Self {
             client,
             name: namespace.namespace().to_owned(),
+            is_main,
             identity,
             budget,
         })
@@ -69,6 +76,11 @@ impl Namespace {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether a cancellation works in this one; without a name, as older ones are, it works in main's.
+    pub(crate) fn is_of(&self, spec: &Spec) -> bool {
+        spec.namespaces.contains(&self.name) || (spec.namespaces.is_empty() && self.is_main)
     }
 
     /// Who we are to the server.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures::future::try_join_all;
 use quell_api::{
     canceler::v1 as pb,
     target::{Filter, OPEN},
@@ -16,15 +17,15 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{
-    api::query_error,
     convert::{count, duration, epoch_ms, query_time, timestamp},
-    guards,
+    guards, joint,
     listing::Listing,
     namespace::Namespace,
+    namespaces::Namespaces,
     query, schedules,
     spec::DEFAULT_MAX_AFFECTED,
     store,
-    target::TargetSpec,
+    target::{TargetSpec, query_error},
 };
 
 /// Rows that types and queues are counted in.
@@ -43,46 +44,64 @@ const STOPS_PER_SECOND: u64 = 100;
 /// What is to be previewed.
 pub(crate) struct Wanted {
     pub(crate) target: TargetSpec,
+    pub(crate) namespaces: Vec<String>,
     pub(crate) filter: Filter,
     pub(crate) sample_size: usize,
     pub(crate) descendants: bool,
     pub(crate) mode: Mode,
 }
 
-/// Looks at what matches.
+/// Looks at what matches, in each of the namespaces.
 pub(crate) async fn run(
+    known: &Namespaces,
+    canceler: &NamespaceClient,
+    wanted: &Wanted,
+) -> Result<pb::PreviewCancellationResponse, Error> {
+    let places = known.connect_all(&wanted.namespaces).await?;
+    let looks = places.iter().map(|place| look(place, canceler, wanted));
+    let names = wanted.namespaces.iter().cloned();
+    let previews: Vec<_> = names.zip(try_join_all(looks).await?).collect();
+    let mut preview = joint::preview::join(&previews, wanted.sample_size);
+    let seen = u64::try_from(preview.open).unwrap_or(0);
+    preview.confirmation_token =
+        Token::new(seen).write(&guards::subject(&wanted.filter, wanted.mode, &wanted.namespaces));
+    Ok(preview)
+}
+
+/// Looks at what matches in one namespace.
+async fn look(
     main: &Namespace,
     canceler: &NamespaceClient,
-    wanted: Wanted,
+    wanted: &Wanted,
 ) -> Result<pb::PreviewCancellationResponse, Error> {
     let Wanted {
         target,
         filter,
         sample_size,
         descendants,
-        mode,
+        ..
     } = wanted;
     let query = filter.open();
-    let refused = |status| query_error("target", &target, status);
+    let refused = |status| query_error("target", target, status);
     let first_at = Instant::now();
     let (rows, more) = main.list_queued(query.clone(), SAMPLED).await.map_err(refused)?;
     let listed = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let first = counted(main, query.clone(), listed).await?;
-    let roots = counted(main, query::window(&filter, PassKind::Roots, StartRange::ALL), 0).await?;
+    let roots = counted(main, query::window(filter, PassKind::Roots, StartRange::ALL), 0).await?;
     let now_ms = epoch_ms(SystemTime::now());
     let scope = Scope {
         workload_ids: target.tags(),
-        descendants,
+        descendants: *descendants,
         ..Scope::default()
     };
-    let listing = Listing::whole(main.clone(), &filter, &scope, now_ms);
+    let listing = Listing::whole(main.clone(), filter, &scope, now_ms);
     let (descending, descending_is_bound) = listing.count_descendants(DESCENDANT_PAGES).await?;
     let (schedules, problems) = match target.workload_ids() {
         none if none.is_empty() => (Vec::new(), Vec::new()),
         ids => schedules::find(main, &ids).await,
     };
     let running = store::running(canceler).await?;
-    let undone = guards::undone(main, canceler, &target, &filter).await?;
+    let undone = guards::undone(main, canceler, target, filter).await?;
     tokio::time::sleep_until(first_at + GROWTH_SPAN).await;
     let open = counted(main, query.clone(), listed).await?;
     let growth_per_second = if first.is_bound || open.is_bound {
@@ -93,7 +112,7 @@ pub(crate) async fn run(
     let ages = if open.is_bound {
         Vec::new()
     } else {
-        ages(main, &filter, now_ms).await?
+        ages(main, filter, now_ms).await?
     };
     let starts = || rows.iter().map(|(row, _)| row.start_ms);
     let all = open.count.saturating_add(descending);
@@ -104,7 +123,7 @@ pub(crate) async fn run(
     warnings.extend(problems);
     for view in running
         .iter()
-        .filter(|view| view.about.spec.target.shares_part_with(&target))
+        .filter(|view| main.is_of(&view.about.spec) && view.about.spec.target.shares_part_with(target))
     {
         warnings.push(format!(
             "cancellation {} is running, of this target or a part of it",
@@ -132,10 +151,11 @@ pub(crate) async fn run(
         schedules,
         running_cancellations: running.into_iter().map(|view| view.id).collect(),
         estimated_duration: Some(duration(all.saturating_mul(1_000) / STOPS_PER_SECOND)),
-        confirmation_token: Token::new(open.count).write(&guards::subject(&filter, mode)),
+        confirmation_token: String::new(),
+        namespaces: Vec::new(),
         sample: rows
             .into_iter()
-            .take(sample_size)
+            .take(*sample_size)
             .map(|(row, _)| reference(row))
             .collect(),
         growth_per_second,

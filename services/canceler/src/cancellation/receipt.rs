@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     convert::{count, duration, timestamp, verdict},
+    joint::{self, Part},
     messages::{CancelInput, Conclusion, Ledger},
     spec::Spec,
 };
@@ -44,6 +45,9 @@ pub struct Receipt {
     /// It signed; none where nobody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,
+    /// The parts of a joint one, whose receipts have what is named; none otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 /// A part of the journal.
@@ -76,7 +80,22 @@ impl Receipt {
             ledger,
             conclusion,
             signed: None,
+            parts: Vec::new(),
         }
+    }
+
+    /// In one sentence, why it ended so.
+    pub(super) fn explanation(&self) -> String {
+        if self.parts.is_empty() {
+            explanation(&self.outcome)
+        } else {
+            joint::explanation(&self.parts)
+        }
+    }
+
+    /// Stops of the last pass that failed for good.
+    pub(super) fn failed(&self) -> u64 {
+        self.outcome.passes.last().map_or(0, |pass| pass.counts.failed)
     }
 
     /// Executions closed in scope since the fence that were not stopped by us, at least 0.
@@ -116,7 +135,7 @@ impl Receipt {
         pb::Receipt {
             cancellation_id: self.cancellation_id.clone(),
             verdict: verdict(outcome.verdict).into(),
-            explanation: explanation(outcome),
+            explanation: self.explanation(),
             spec: Some(self.spec.to_proto()),
             query: self.query.clone(),
             requested_by: self.requested_by.clone(),
@@ -134,7 +153,7 @@ impl Receipt {
             already_closed: count(counts.already_closed + counts.not_found),
             closed_by_others: count(self.closed_by_others()),
             batch_claimed: count(outcome.batch.as_ref().map_or(0, |batch| batch.completed)),
-            failed: count(outcome.passes.last().map_or(0, |pass| pass.counts.failed)),
+            failed: count(self.failed()),
             failures: outcome
                 .failures
                 .iter()
@@ -205,6 +224,7 @@ impl Receipt {
             ended_when_asked: count(asked.chains.saturating_sub(asked.left)),
             journal_lacks: count(self.ledger.journal_lacks),
             adjustments: self.ledger.adjustments.iter().map(|change| change.to_proto()).collect(),
+            parts: self.parts.iter().map(Part::to_proto).collect(),
         }
     }
 
@@ -238,7 +258,7 @@ impl Receipt {
         starters.iter().take(BLOCKERS).map(blocker).collect()
     }
 
-    fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.outcome.warnings.clone();
         warnings.extend(
             self.ledger

@@ -23,6 +23,8 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(60);
 pub struct Spec {
     /// Which open executions.
     pub target: TargetSpec,
+    /// In which namespaces; none in a cancellation from before there could be others than main's.
+    pub namespaces: Vec<String>,
     /// Why.
     pub reason: String,
     /// How.
@@ -57,6 +59,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             target: TargetSpec::WorkloadId(String::new()),
+            namespaces: Vec::new(),
             reason: String::new(),
             engine: Engine::Sweep,
             mode: Mode::Terminate,
@@ -168,6 +171,7 @@ impl Spec {
         }
         let spec = Self {
             target,
+            namespaces: given.namespaces.clone(),
             reason: given.reason.trim().to_owned(),
             engine,
             mode,
@@ -198,6 +202,18 @@ impl Spec {
         } else {
             ""
         }
+    }
+
+    /// The namespace that it works in, the first where there are several; empty in one from before there could be others than main's.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.namespaces.first().map_or("", String::as_str)
+    }
+
+    /// Whether it works in several namespaces.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        self.namespaces.len() > 1
     }
 
     /// The filter of its target, which was checked when the spec was.
@@ -263,6 +279,7 @@ impl Spec {
             include_descendants: Some(self.include_descendants),
             mode: mode_to_proto(self.mode).into(),
             grace: (self.mode != Mode::Terminate).then(|| duration(self.grace_ms)),
+            namespaces: self.namespaces.clone(),
         }
     }
 }

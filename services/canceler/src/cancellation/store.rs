@@ -12,6 +12,7 @@ use temporalio_client::{
 use temporalio_common::MemoValues;
 
 use super::{
+    joint::{self, JointCancelWorkflow, JointInput},
     journal::{self, Chunk},
     limits::Limits,
     messages::{About, CancelInput, MEMO_ABOUT},
@@ -28,7 +29,8 @@ pub(crate) struct NewCancellation {
     pub(crate) id: String,
     pub(crate) spec: Spec,
     pub(crate) filter: Filter,
-    pub(crate) matched: u64,
+    /// Open executions that matched, by namespace.
+    pub(crate) matched: Vec<u64>,
     pub(crate) requested_by: String,
     pub(crate) trace_id: String,
     pub(crate) settings: CancelSettings,
@@ -42,7 +44,7 @@ pub(crate) async fn start(canceler: &NamespaceClient, new: NewCancellation) -> R
         MEMO_ABOUT,
         About {
             spec: new.spec.clone(),
-            matched: new.matched,
+            matched: new.matched.iter().sum(),
         },
     );
     // No run or execution timeout: the deadline in the spec rules.
@@ -57,20 +59,64 @@ pub(crate) async fn start(canceler: &NamespaceClient, new: NewCancellation) -> R
                 .collect::<String>(),
         )
         .build();
-    let input = CancelInput {
-        campaign: new.spec.campaign(&new.id, &new.settings),
-        cancellation_id: new.id,
-        spec: new.spec,
-        filter: new.filter,
-        matched: new.matched,
-        requested_by: new.requested_by,
-        trace_id: new.trace_id,
-        carried: None,
+    let started = if new.spec.is_joint() {
+        // Whatever has the name of a part is not ours to be one.
+        for id in joint::part_ids(&new.id, &new.spec) {
+            if find(canceler, &id).await?.is_some() {
+                // A first attempt at the same may have come so far.
+                if find(canceler, &new.id).await?.is_some() {
+                    return Ok(false);
+                }
+                let text = format!("would name a part {id}, and there is a cancellation of that id");
+                return Err(Error::precondition(Reason::RequestIdReused, "request_id", text));
+            }
+        }
+        let run = JointCancelWorkflow::run;
+        client.start_workflow(run, new.joint(), options).await.map(drop)
+    } else {
+        let (spec, matched) = (new.spec.clone(), new.matched.iter().sum());
+        let input = new.input(new.id.clone(), spec, matched);
+        let run = BulkCancelWorkflow::run;
+        client.start_workflow(run, input, options).await.map(drop)
     };
-    match client.start_workflow(BulkCancelWorkflow::run, input, options).await {
-        Ok(_) => Ok(true),
+    match started {
+        Ok(()) => Ok(true),
         Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl NewCancellation {
+    /// Input of one in one namespace.
+    fn input(&self, id: String, spec: Spec, matched: u64) -> CancelInput {
+        CancelInput {
+            campaign: spec.campaign(&id, &self.settings),
+            cancellation_id: id,
+            spec,
+            filter: self.filter.clone(),
+            matched,
+            requested_by: self.requested_by.clone(),
+            trace_id: self.trace_id.clone(),
+            carried: None,
+            is_part: self.spec.is_joint(),
+        }
+    }
+
+    /// Input of one in several.
+    fn joint(&self) -> JointInput {
+        let specs = joint::part_specs(&self.spec, &self.matched);
+        let ids = joint::part_ids(&self.id, &self.spec);
+        let parts = ids.into_iter().zip(specs).zip(&self.matched);
+        JointInput {
+            cancellation_id: self.id.clone(),
+            spec: self.spec.clone(),
+            filter: self.filter.clone(),
+            requested_by: self.requested_by.clone(),
+            trace_id: self.trace_id.clone(),
+            parts: parts
+                .map(|((id, spec), matched)| self.input(id, spec, *matched))
+                .collect(),
+        }
     }
 }
 
@@ -85,24 +131,41 @@ pub(crate) async fn find(canceler: &NamespaceClient, id: &str) -> Result<Option<
 
 /// Asks one to end. One that has ended already is left as it is.
 pub(crate) async fn stop(canceler: &NamespaceClient, id: &str, reason: String) -> Result<(), Error> {
-    if View::read(canceler, id).await?.ended {
+    let view = View::read(canceler, id).await?;
+    if view.ended {
         return Ok(());
     }
+    let workflow_id = cancellation_workflow(id);
     // It may end between the two calls.
-    let told = canceler.tell::<BulkCancelWorkflow, _>(cancellation_workflow(id), BulkCancelWorkflow::stop, reason);
-    told.await.map(drop)
+    let told = if view.about.spec.is_joint() {
+        let stop = JointCancelWorkflow::stop;
+        canceler.tell::<JointCancelWorkflow, _>(workflow_id, stop, reason).await
+    } else {
+        let stop = BulkCancelWorkflow::stop;
+        canceler.tell::<BulkCancelWorkflow, _>(workflow_id, stop, reason).await
+    };
+    told.map(drop)
 }
 
 /// Changes the limits of one that runs; tells what holds then.
 pub(crate) async fn adjust(canceler: &NamespaceClient, id: &str, limits: Limits) -> Result<pb::Limits, Error> {
     let view = View::read(canceler, id).await?;
-    let adjust = BulkCancelWorkflow::adjust;
+    let workflow_id = cancellation_workflow(id);
     // It may end between the two calls.
-    if view.ended
-        || !canceler
-            .tell::<BulkCancelWorkflow, _>(cancellation_workflow(id), adjust, limits)
+    let heard = if view.ended {
+        false
+    } else if view.about.spec.is_joint() {
+        let adjust = JointCancelWorkflow::adjust;
+        canceler
+            .tell::<JointCancelWorkflow, _>(workflow_id, adjust, limits)
             .await?
-    {
+    } else {
+        let adjust = BulkCancelWorkflow::adjust;
+        canceler
+            .tell::<BulkCancelWorkflow, _>(workflow_id, adjust, limits)
+            .await?
+    };
+    if !heard {
         let text = "it has ended: there is nothing left to limit";
         return Err(Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text));
     }
@@ -116,7 +179,12 @@ pub(crate) async fn receipt(canceler: &NamespaceClient, id: &str) -> Result<Rece
         let text = "it is still running; its receipt comes with its end";
         return Err(Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text));
     }
-    let receipt = canceler.result::<BulkCancelWorkflow>(cancellation_workflow(id)).await;
+    let workflow_id = cancellation_workflow(id);
+    let receipt = if view.about.spec.is_joint() {
+        canceler.result::<JointCancelWorkflow>(workflow_id).await
+    } else {
+        canceler.result::<BulkCancelWorkflow>(workflow_id).await
+    };
     receipt.map_err(|error| error.named(KIND, id))?.ok_or_else(|| {
         let text = "its workflow was ended from outside, or failed: there is no receipt";
         Error::precondition(Reason::WrongState, format!("{KIND}/{id}"), text)
@@ -130,8 +198,12 @@ pub(crate) async fn journal(
     id: &str,
 ) -> Result<Vec<Chunk>, Error> {
     // Also tells an id that is none.
-    let ended = View::read(canceler, id).await?.ended;
-    let receipt = if ended {
+    let view = View::read(canceler, id).await?;
+    let parts = joint::part_ids(id, &view.about.spec);
+    if !parts.is_empty() {
+        return Err(joint::by_part(id, &parts));
+    }
+    let receipt = if view.ended {
         match receipt(canceler, id).await {
             Ok(receipt) => Some(receipt),
             Err(Error::FailedPrecondition {
@@ -168,14 +240,20 @@ async fn list_those(
     token: Vec<u8>,
 ) -> Result<(Vec<View>, Vec<u8>), Error> {
     let prefix = cancellation_workflow("");
-    let query =
-        format!("WorkflowType = \"BulkCancelWorkflow\" AND WorkflowId STARTS_WITH \"{prefix}\" AND {condition}");
+    // The parts of a joint one are its children.
+    let query = format!(
+        "WorkflowType IN (\"BulkCancelWorkflow\", \"JointCancelWorkflow\") AND ParentWorkflowId IS NULL \
+         AND WorkflowId STARTS_WITH \"{prefix}\" AND {condition}"
+    );
     let (rows, next) = canceler.list(query, page_size, token).await?;
     let view = |row: &Described| {
         let workflow_id = row.workflow_id();
         View::of(workflow_id.strip_prefix(&prefix).unwrap_or(workflow_id), row)
     };
     let mut views = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+    for view in views.iter_mut().filter(|view| !view.ended) {
+        joint::view::fill(canceler, view).await?;
+    }
     // Stores list what is open first, then by time of closing.
     views.sort_by_key(|view| std::cmp::Reverse(view.start_ms));
     Ok((views, next))

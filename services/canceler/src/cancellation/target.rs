@@ -1,7 +1,10 @@
 //! What a cancellation is about, as it is recorded.
 
 use quell_api::r#type::v1::{AnyOf, Target, target::Selector};
+use quell_mesh::{Error, Reason, error::from_temporal};
 use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
+use tonic_types::FieldViolation;
 
 /// Which open executions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,5 +87,45 @@ impl TargetSpec {
         Target {
             selector: Some(selector),
         }
+    }
+}
+
+/// A refused query is the caller's if the caller wrote it; a missing search attribute is a fault of the set-up.
+pub(super) fn query_error(field: &str, target: &TargetSpec, status: Status) -> Error {
+    let invalid = |part| Error::InvalidArgument(vec![FieldViolation::new(format!("{field}.{part}"), status.message())]);
+    match (status.code(), target) {
+        (Code::InvalidArgument, TargetSpec::Query(_)) => invalid("query"),
+        // The server saw them as one, and does not say which it means.
+        (Code::InvalidArgument, TargetSpec::AnyOf(_)) if !target.by_id() => invalid("any_of"),
+        (Code::InvalidArgument, TargetSpec::WorkloadId(_) | TargetSpec::AnyOf(_)) => {
+            let text = "the namespace has no search attribute WorkloadId of type Keyword";
+            Error::precondition(Reason::SearchAttributeMissing, "WorkloadId", text)
+        }
+        _ => from_temporal(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_query_is_the_callers_only_when_the_caller_wrote_it() {
+        let refused = || Status::invalid_argument("invalid query: column name 'X' is not defined");
+        match query_error("spec.target", &TargetSpec::Query("X = 1".into()), refused()) {
+            Error::InvalidArgument(violations) => {
+                assert_eq!(violations[0].field, "spec.target.query");
+                assert!(violations[0].description.contains("column name 'X'"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let error = query_error("spec.target", &TargetSpec::WorkloadId("1".into()), refused());
+        assert_eq!(error.reason(), Reason::SearchAttributeMissing);
+        let error = query_error(
+            "spec.target",
+            &TargetSpec::WorkloadId("1".into()),
+            Status::unavailable("x"),
+        );
+        assert_eq!(error.reason(), Reason::TemporalUnreachable);
     }
 }

@@ -11,6 +11,7 @@ use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus
 
 use super::{
     convert::{count, duration, parts_ms, phase, timestamp, verdict},
+    joint,
     messages::{About, Beat, MEMO_ABOUT, MEMO_STANDING, Standing},
 };
 
@@ -41,14 +42,23 @@ pub(crate) struct View {
     pub(crate) start_ms: u64,
     /// When it ended; 0 until then.
     pub(crate) end_ms: u64,
+    /// Its parts, where it works in several namespaces.
+    pub(crate) parts: Vec<View>,
 }
 
 impl View {
-    /// Reads one.
+    /// Reads one, with its parts where it works in several namespaces.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no cancellation of that id, or whatever keeps Temporal from answering.
     pub(crate) async fn read(canceler: &NamespaceClient, id: &str) -> Result<Self, Error> {
+        let mut view = Self::read_one(canceler, id).await?;
+        joint::view::fill(canceler, &mut view).await?;
+        Ok(view)
+    }
+
+    /// Reads one without its parts.
+    pub(super) async fn read_one(canceler: &NamespaceClient, id: &str) -> Result<Self, Error> {
         let described = canceler.describe(cancellation_workflow(id)).await;
         let described = described.map_err(|error| error.named("cancellation", id))?;
         let mut view = Self::of(id, &described)?;
@@ -140,6 +150,16 @@ impl View {
             end_time: (self.end_ms > 0).then(|| timestamp(self.end_ms)),
             progress: with_progress.then(|| self.progress()),
             limits: Some(self.standing.limits.in_force(&self.about.spec)),
+            parts: self.parts.iter().map(Self::to_part).collect(),
+        }
+    }
+
+    fn to_part(&self) -> pb::CancellationPart {
+        pb::CancellationPart {
+            cancellation_id: self.id.clone(),
+            namespace: self.about.spec.namespace().to_owned(),
+            phase: phase(self.standing.phase).into(),
+            verdict: self.standing.verdict.map_or(pb::Verdict::Unspecified, verdict).into(),
         }
     }
 

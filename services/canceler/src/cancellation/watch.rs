@@ -8,16 +8,15 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, future::try_join_all};
 use quell_api::canceler::v1 as pb;
 use quell_mesh::{Error, NamespaceClient, Shutdown};
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::{
-    budget::Budget,
     hub::{Hub, PERIOD, Patience, Read, Reader, Seen, looks},
-    namespace::Namespace,
+    namespaces::Namespaces,
     view::View,
 };
 
@@ -55,9 +54,8 @@ impl Fall {
 /// Reads cancellations and tells watchers.
 #[derive(Clone)]
 pub(crate) struct Watchers {
-    main: NamespaceClient,
+    namespaces: Namespaces,
     canceler: NamespaceClient,
-    budget: Budget,
     shutdown: Shutdown,
     hub: Hub<Seen<pb::Cancellation>>,
     /// What was open, and when that was counted, by cancellation.
@@ -65,11 +63,10 @@ pub(crate) struct Watchers {
 }
 
 impl Watchers {
-    pub(crate) fn new(main: NamespaceClient, canceler: NamespaceClient, budget: Budget, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(namespaces: Namespaces, canceler: NamespaceClient, shutdown: Shutdown) -> Self {
         Self {
-            main,
+            namespaces,
             canceler,
-            budget,
             shutdown,
             hub: Hub::new(PERIOD),
             counts: Arc::default(),
@@ -103,15 +100,19 @@ impl Watchers {
         })
     }
 
-    /// What is open, counted at most once a second however many ask; `None` where the main namespace does not answer.
+    /// What is open, counted at most once a second however many ask; `None` where the namespace does not answer.
     async fn count(&self, view: &View) -> Option<u64> {
         let fresh = |counted: &(Instant, u64)| counted.0.elapsed() < COUNT_EVERY;
         let known = lock(&self.counts).get(&view.id).copied().filter(fresh);
         if let Some((_, open)) = known {
             return Some(open);
         }
-        let main = Namespace::connect(&self.main, self.budget.clone()).await.ok()?;
-        let open = main.count(view.about.spec.filter().open()).await.ok()?;
+        let mut spec = view.about.spec.clone();
+        self.namespaces.fill_in(&mut spec);
+        let query = spec.filter().open();
+        let places = self.namespaces.connect_all(&spec.namespaces).await.ok()?;
+        let counts = try_join_all(places.iter().map(|place| place.count(query.clone())));
+        let open = counts.await.ok()?.into_iter().sum();
         let mut counts = lock(&self.counts);
         counts.retain(|_, counted| fresh(counted));
         counts.insert(view.id.clone(), (Instant::now(), open));

@@ -31,7 +31,7 @@ use super::{
     commands::{self, Answered},
     convert::epoch_ms,
     limits::Limits,
-    messages::{CancelInput, Carried, ConcludeInput, Conclusion, Ledger, MEMO_STANDING, Standing},
+    messages::{About, CancelInput, Carried, ConcludeInput, Conclusion, Ledger, MEMO_ABOUT, MEMO_STANDING, Standing},
     meter,
     receipt::Receipt,
 };
@@ -85,6 +85,13 @@ impl BulkCancelWorkflow {
         let mut campaign = campaign.map_err(ApplicationFailure::non_retryable)?;
         if ledger.start_ms == 0 {
             ledger.start_ms = now_ms(ctx);
+        }
+        if input.is_part {
+            let about = About {
+                spec: input.spec.clone(),
+                matched: input.matched,
+            };
+            ctx.upsert_memo([(MEMO_ABOUT, Some(MemoValue::new(about)))])?;
         }
         let mut deadline = Box::pin(ctx.timer(left(ctx, &input, &ledger)));
         // Deadlines that were changed: their timers go on, and nobody listens.

@@ -20,7 +20,7 @@ use super::{
     survey::{Failed, Surveyor},
 };
 use crate::cancellation::{
-    Budget,
+    Namespaces,
     activities::{beating, earlier, kept_alive},
     guards,
     namespace::Namespace,
@@ -30,33 +30,26 @@ use crate::cancellation::{
 
 /// The activities, and what they stand on.
 pub struct RestoreActivities {
-    main: NamespaceClient,
+    namespaces: Namespaces,
     canceler: NamespaceClient,
     payloads: PayloadStore,
     shutdown: Shutdown,
     work_address: String,
     peers: Outgoing,
-    budget: Budget,
 }
 
 impl RestoreActivities {
     /// The activities of a service process.
     #[must_use]
-    pub fn new(mesh: &Mesh, budget: Budget) -> Self {
+    pub fn new(mesh: &Mesh, namespaces: Namespaces) -> Self {
         Self {
-            main: mesh.main.clone(),
+            namespaces,
             canceler: mesh.canceler.clone(),
             payloads: mesh.payloads.clone(),
             shutdown: mesh.shutdown.clone(),
             work_address: mesh.settings.peers.work_address.clone(),
             peers: mesh.peers.clone(),
-            budget,
         }
-    }
-
-    /// The main namespace; an activity that cannot reach it is tried again.
-    async fn namespace(&self) -> Result<Namespace, ActivityError> {
-        Ok(Namespace::connect(&self.main, self.budget.clone()).await?)
     }
 }
 
@@ -79,7 +72,7 @@ impl RestoreActivities {
         let asked = &input.asked;
         let surveyed = AtomicU64::new(0);
         let work = async {
-            let main = self.namespace().await?;
+            let main = self.namespaces.connect(&asked.namespace).await?;
             let ground = Ground::of(&self.canceler, &self.payloads, &asked.cancellation_id).await;
             let ground = ground.map_err(|error| failed(error.into()))?;
             let surveyor = Surveyor {
@@ -120,7 +113,7 @@ impl RestoreActivities {
         );
         let before: Beat = earlier(&ctx);
         let prepared = async {
-            let main = self.namespace().await?;
+            let main = self.namespaces.connect(&input.asked.namespace).await?;
             self.alone(&main, &input.asked.cancellation_id).await?;
             let items = resetter::read(&self.payloads, &input.chunk).await;
             Ok::<_, ActivityError>((main, items.map_err(|error| failed(error.into()))?))
@@ -150,7 +143,8 @@ impl RestoreActivities {
         input: ResumeInput,
     ) -> Result<Resumed, ActivityError> {
         let work = async {
-            self.alone(&self.namespace().await?, &input.cancellation_id).await?;
+            let main = self.namespaces.connect(&input.namespace).await?;
+            self.alone(&main, &input.cancellation_id).await?;
             Ok(resume::run((&self.work_address, &self.peers), &input).await)
         };
         beating(&ctx, Beat::default, work).await

@@ -8,7 +8,7 @@ use super::{
     seeds::Ground,
     store::{self, View},
 };
-use crate::cancellation::{Budget, convert::count, guards, namespace::Namespace};
+use crate::cancellation::{Namespaces, convert::count, guards};
 
 const DEFAULT_REASON: &str = "restored by request";
 const DEFAULT_STOP_REASON: &str = "stopped by request";
@@ -24,7 +24,7 @@ const MAX_CONCURRENCY: i32 = 200;
 /// refuses.
 pub(crate) async fn restore(
     mesh: &Mesh,
-    budget: &Budget,
+    namespaces: &Namespaces,
     request: pb::RestoreCancellationRequest,
     requested_by: String,
 ) -> Result<pb::RestoreCancellationResponse, Error> {
@@ -50,7 +50,7 @@ pub(crate) async fn restore(
     let ground = Ground::of(&mesh.canceler, &mesh.payloads, &id).await?;
     // Reads all of the journal, so that a chunk that is missing or changed refuses the whole.
     let stopped = ground.seeds(&mesh.payloads, max_affected).await?.stopped;
-    let main = Namespace::connect(&mesh.main, budget.clone()).await?;
+    let main = namespaces.connect(ground.spec.namespace()).await?;
     guards::alone(&main, &mesh.canceler, &ground.spec).await?;
     guards::not_restored(&main, &mesh.canceler, &ground.spec, Some(&id)).await?;
     let response = |joined| pb::RestoreCancellationResponse {
@@ -63,6 +63,7 @@ pub(crate) async fn restore(
     }
     let asked = Asked {
         cancellation_id: id.clone(),
+        namespace: ground.spec.namespace().to_owned(),
         reason: if request.reason.trim().is_empty() {
             DEFAULT_REASON.to_owned()
         } else {

@@ -16,6 +16,8 @@ const WARNINGS: usize = 32;
 pub struct Asked {
     /// Id of the cancellation.
     pub cancellation_id: String,
+    /// The namespace that it worked in; empty means main's.
+    pub namespace: String,
     /// Why.
     pub reason: String,
     /// Who asked.
@@ -211,6 +213,8 @@ pub struct ResumeInput {
     pub workload_ids: Vec<String>,
     /// Whose restoration it is.
     pub cancellation_id: String,
+    /// The namespace that it is in; empty means main's.
+    pub namespace: String,
 }
 
 /// Output of `resume_source`.

@@ -8,6 +8,7 @@ use quell_sweep::{Engine, TargetOutcome, TargetResult};
 use super::verdict::{Origin, Seed, Span};
 use crate::cancellation::{
     convert::query_time,
+    joint,
     journal::{self, Chunk},
     receipt::Receipt,
     spec::Spec,
@@ -77,6 +78,10 @@ impl Ground {
     /// [`Error::NotFound`]; [`Error::FailedPrecondition`] while the cancellation runs, or when it left no receipt.
     pub(super) async fn of(canceler: &NamespaceClient, payloads: &PayloadStore, id: &str) -> Result<Self, Error> {
         let receipt = store::receipt(canceler, id).await?;
+        let parts = joint::part_ids(id, &receipt.spec);
+        if !parts.is_empty() {
+            return Err(joint::by_part(id, &parts));
+        }
         let Receipt {
             spec, ledger, end_ms, ..
         } = &receipt;

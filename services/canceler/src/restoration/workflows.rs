@@ -204,6 +204,7 @@ async fn restore(
         let resume = ResumeInput {
             workload_ids: asked.resume.clone(),
             cancellation_id: asked.cancellation_id.clone(),
+            namespace: asked.namespace.clone(),
         };
         match ctx
             .execute_activity(RestoreActivities::resume_source, resume, options)

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use quell_api::batch_activities::BATCH_QUEUE;
+use quell_mesh::config::NamespaceSettings;
 use quell_mesh::payload::OversizeCodec;
 use quell_mesh::{NamespaceClient, Settings};
 use std::collections::BTreeSet;
@@ -21,9 +22,9 @@ const WORKLOAD_ID: &str = "WorkloadId";
 /// How long a connection may take here: longer than an rpc of a service would wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One of the two namespaces as the configuration has it.
+/// One of the namespaces as the configuration has it.
 struct Place {
-    /// "main" or "canceler".
+    /// "main", "canceler", or "beside main".
     role: &'static str,
     address: String,
     namespace: String,
@@ -41,7 +42,7 @@ pub(super) async fn examine(settings: &Settings, codec: Option<OversizeCodec>) -
     };
     let same =
         settings.main.address == settings.canceler.address && settings.main.namespace == settings.canceler.namespace;
-    let main = connect("main", "TEMPORAL_MAIN", settings, &codec).await;
+    let main = connect("main", "TEMPORAL_MAIN", &settings.main, &codec).await;
     let mut findings = vec![main.finding.clone()];
     let canceler = if same {
         findings.push(Finding::note("temporal canceler", "the same namespace as main"));
@@ -53,7 +54,7 @@ pub(super) async fn examine(settings: &Settings, codec: Option<OversizeCodec>) -
             finding: main.finding.clone(),
         }
     } else {
-        let canceler = connect("canceler", "TEMPORAL_CANCELER", settings, &codec).await;
+        let canceler = connect("canceler", "TEMPORAL_CANCELER", &settings.canceler, &codec).await;
         findings.push(canceler.finding.clone());
         canceler
     };
@@ -76,18 +77,21 @@ pub(super) async fn examine(settings: &Settings, codec: Option<OversizeCodec>) -
         );
         findings.extend(pollers(client, &canceler, BATCH_QUEUE, "batch", &[TaskQueueType::Activity]).await);
     }
+    // Nobody of ours works in these: they are only looked into, and stopped in.
+    for settings in &settings.beside_main {
+        let place = connect("beside main", "TEMPORAL_MAIN", settings, &codec).await;
+        findings.push(place.finding.clone());
+        if let Some(client) = &place.client {
+            findings.push(search_attribute(client, &place).await);
+        }
+    }
     findings
 }
 
 const BOTH_KINDS: [TaskQueueType; 2] = [TaskQueueType::Workflow, TaskQueueType::Activity];
 
-async fn connect(role: &'static str, prefix: &str, settings: &Settings, codec: &OversizeCodec) -> Place {
-    let namespace_settings = if role == "main" {
-        &settings.main
-    } else {
-        &settings.canceler
-    };
-    let mut patient = namespace_settings.clone();
+async fn connect(role: &'static str, prefix: &str, settings: &NamespaceSettings, codec: &OversizeCodec) -> Place {
+    let mut patient = settings.clone();
     patient.connect_wait = PATIENCE;
     let (address, namespace) = (patient.address.clone(), patient.namespace.clone());
     let connected = NamespaceClient::new(patient, "quell-doctor", codec.clone());

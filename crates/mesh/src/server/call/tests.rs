@@ -128,6 +128,7 @@ async fn viewers_leave_a_part_to_operators() {
         request.extensions_mut().insert(Caller {
             principal,
             address: None,
+            scope: crate::auth::Scope::everything(),
         });
         request
     };

@@ -20,6 +20,7 @@ fn input() -> CancelInput {
         trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
         campaign: CampaignSpec::default(),
         carried: None,
+        is_part: false,
     }
 }
 
