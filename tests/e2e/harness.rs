@@ -7,8 +7,7 @@
 //! **Shared between tests.** A test names its workload after itself ([`unique`]) and never counts what others may start.
 //! What would hurt others (to kill, to drain, to starve) is done to services of the test's own ([`Mesh::own`]), on the shared
 //! Temporal. Two things exist once on a Temporal server and are taken in turns: the batch operation's slot of a namespace
-//! ([`batch_slot`]), and the few visibility requests per second, for the sake of which only some tests run at once
-//! ([`mesh`]).
+//! ([`batch_slot`]), and the processor, for the sake of which only some tests run at once ([`mesh`]).
 //!
 //! **The end.** Statics are never dropped, so the mesh does not end by a drop but with this process, however that ends: each
 //! child has a guard that waits for our death (crates/cli `process`). Logs are left in the target folder until the next run.
@@ -42,11 +41,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::poll::{SOON, eventually};
 
-/// Tests that use the mesh at the same time, whatever the machine: more would only wait for Temporal's visibility limit.
+/// Tests that use the mesh at the same time, whatever the machine: more would only wait for the processor.
 const AT_ONCE: usize = 4;
-/// That limit for the shared namespaces, in requests a second: several tests do at once what has a namespace for itself elsewhere, with the
-/// server's default of ten.
-const VISIBILITY: &str = "frontend.namespaceRPS.visibility=30";
 /// Polls of a queue at once. Each costs Temporal 3 ms of processor every two seconds, which made a fifth of a core for one idle mesh; tests
 /// ask for little.
 const FEW_POLLS: [(&str, &str); 2] = [
@@ -150,8 +146,6 @@ async fn bring_up() -> Result<Shared, String> {
     let temporal_cli = find(&tools::TEMPORAL).await?;
     let grpcurl = find(&tools::GRPCURL).await?;
     let mesh = builder()
-        .temporal_arg("--dynamic-config-value")
-        .temporal_arg(VISIBILITY)
         .jaeger(JaegerWish::Required)
         .folder(&folder)
         .binaries(binaries.clone())

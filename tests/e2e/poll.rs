@@ -7,7 +7,7 @@
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Between two looks. The Temporal server takes ten visibility requests a second for a namespace, and tests share it.
+/// Between two looks. The dev server takes a hundred visibility requests a second for a namespace, and tests share it.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest that one look may take, so that a hanging call shows as such and not as a silent test.
 const ONE_LOOK: Duration = Duration::from_secs(30);

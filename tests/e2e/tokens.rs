@@ -50,7 +50,7 @@ fn aged(preview: &PreviewCancellationResponse) -> String {
         matched: u64::try_from(preview.open).expect("a count"),
         at_ms: 1,
     };
-    old.write(&format!("Terminate.{}", preview.query))
+    old.write(&format!("Terminate.main.{}", preview.query))
 }
 
 fn check_reason(status: &Status, reason: &str) {

@@ -103,7 +103,7 @@ impl CancellationApi {
         let matched = by_place.iter().sum();
         for main in &places {
             guards::unprotected(main, &self.defaults().protected, &filter).await?;
-            guards::alone(main, &self.mesh.canceler, &spec).await?;
+            guards::alone(main, &self.mesh.canceler, &spec, Some(&id)).await?;
             guards::not_restored(main, &self.mesh.canceler, &spec, None).await?;
         }
         let response = pb::StartCancellationResponse {

@@ -60,11 +60,18 @@ pub(super) async fn unprotected(main: &Namespace, protected: &Protected, filter:
     protected.guard("spec.target", held).await.map(drop)
 }
 
-/// Refuses a target that another cancellation is at: one that shares a part with it, or that has open executions in common.
-/// Found in the index, so two that start within its lag both begin; each then stops what it meets, and both prove their zero.
-pub(crate) async fn alone(main: &Namespace, canceler: &NamespaceClient, spec: &Spec) -> Result<(), Error> {
+/// Refuses a target that another cancellation than `own` is at: one that shares a part with it, or that has open executions in common.
+/// Found in the index, so two that start within its lag both begin; each then stops what it meets, and both prove their zero. Its own
+/// may be there already: the same request came twice at once.
+pub(crate) async fn alone(
+    main: &Namespace,
+    canceler: &NamespaceClient,
+    spec: &Spec,
+    own: Option<&str>,
+) -> Result<(), Error> {
     let filter = spec.filter();
-    for first in store::running(canceler).await? {
+    let running = store::running(canceler).await?;
+    for first in running.iter().filter(|first| Some(first.id.as_str()) != own) {
         let both = |first: &Filter| Some(filter.and(first).open());
         let common = overlap(main, &first.about.spec, &spec.target, both).await?;
         // The index may not know yet that it has ended.

@@ -157,7 +157,7 @@ impl RestoreActivities {
     async fn alone(&self, main: &Namespace, cancellation_id: &str) -> Result<(), ActivityError> {
         let cancellation = View::read(&self.canceler, cancellation_id).await;
         let cancellation = cancellation.map_err(|error| failed(error.into()))?;
-        let alone = guards::alone(main, &self.canceler, &cancellation.about.spec).await;
+        let alone = guards::alone(main, &self.canceler, &cancellation.about.spec, None).await;
         alone.map_err(|error| failed(error.into()))
     }
 }

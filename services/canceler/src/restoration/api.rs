@@ -51,7 +51,7 @@ pub(crate) async fn restore(
     // Reads all of the journal, so that a chunk that is missing or changed refuses the whole.
     let stopped = ground.seeds(&mesh.payloads, max_affected).await?.stopped;
     let main = namespaces.connect(ground.spec.namespace()).await?;
-    guards::alone(&main, &mesh.canceler, &ground.spec).await?;
+    guards::alone(&main, &mesh.canceler, &ground.spec, None).await?;
     guards::not_restored(&main, &mesh.canceler, &ground.spec, Some(&id)).await?;
     let response = |joined| pb::RestoreCancellationResponse {
         cancellation_id: id.clone(),
