@@ -157,10 +157,22 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use quell_mesh::config::PayloadSettings;
     use quell_sweep::TargetResult;
+
+    /// A store, for as long as its folder is kept.
+    pub(in crate::cancellation) fn store() -> (tempfile::TempDir, PayloadStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = PayloadSettings {
+            url: folder.path().display().to_string(),
+            threshold_bytes: 1 << 20,
+            keys: None,
+        };
+        let store = PayloadStore::open(&settings).unwrap();
+        (folder, store)
+    }
 
     fn outcome(n: usize) -> TargetOutcome {
         TargetOutcome {
@@ -176,13 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_outcome_is_a_line_of_a_chunk_with_its_hash() {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = PayloadSettings {
-            url: folder.path().display().to_string(),
-            threshold_bytes: 1 << 20,
-            keys: None,
-        };
-        let store = PayloadStore::open(&settings).unwrap();
+        let (_folder, store) = store();
         let mut journal = Journal::new(store.clone(), "c".into(), ChunkName::default());
         let outcomes: Vec<_> = (0..52_345).map(outcome).collect();
         for some in outcomes.chunks(1_000) {

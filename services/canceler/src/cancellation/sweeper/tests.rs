@@ -1,15 +1,8 @@
 use super::*;
-use quell_mesh::config::PayloadSettings;
 
 #[tokio::test]
 async fn whoever_is_told_to_stop_while_it_reads_who_was_asked_goes_on_with_what_it_has() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = PayloadSettings {
-        url: folder.path().display().to_string(),
-        threshold_bytes: 1 << 20,
-        keys: None,
-    };
-    let store = PayloadStore::open(&settings).unwrap();
+    let (_folder, store) = journal::tests::store();
     let mut journal = Journal::new(store.clone(), "c".into(), ChunkName::default());
     let outcome = |result| TargetOutcome {
         workflow_id: "w".into(),
