@@ -168,4 +168,12 @@ pub(super) async fn renewal(scene: &Scene) {
             .map_err(|status| status.to_string())
     })
     .await;
+    // Each service looks for itself.
+    eventually(SOON, "at the canceler as well", async || {
+        let health = HealthClient::new(scene.channel(&scene.canceler, None))
+            .check(HealthCheckRequest::default())
+            .await;
+        health.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
 }
