@@ -12,7 +12,7 @@
 //! | [`batch_kinds`], [`batch_queue`], [`batch_python`] | every kind of batch operation, the queue for the slot, the activities from Python |
 //! | [`reflection`] | the same contract by the real `grpcurl` |
 //! | [`bad_input`] | bad input for every rpc, and that none is forgotten |
-//! | [`guards`], [`tokens`], [`several`] | caps, deadlines, exclusions; tokens, what is protected, one at a time; several targets as one |
+//! | [`guards`], [`guards_outside`], [`tokens`], [`several`] | caps, deadlines, exclusions; tokens, what is protected, one at a time; several targets as one |
 //! | [`modes`] | what is asked to end, and what becomes of what does not |
 //! | [`batch_processing`], [`batch_own_work`] | the tree that squares numbers: results, a killed worker; joining, other work |
 //! | [`orders`], [`orders_undone`], [`orders_killed`] | orders against their ledger ([`shop`]): each failure at each step, cancels, killed workers |
@@ -56,6 +56,7 @@ mod details;
 mod drain;
 mod failures;
 mod guards;
+mod guards_outside;
 mod hangs;
 mod harness;
 mod killed;

@@ -185,7 +185,12 @@ impl Shared {
 
     /// `grpcurl -plaintext <args before> <service's address> <args after>`.
     pub(crate) async fn grpcurl(&self, part: Part, before: &[&str], after: &[&str]) -> Ran {
-        let address = authority(&self.address(part));
+        self.grpcurl_at(&self.address(part), before, after).await
+    }
+
+    /// The same for any address.
+    pub(crate) async fn grpcurl_at(&self, address: &str, before: &[&str], after: &[&str]) -> Ran {
+        let address = authority(address);
         program(&self.grpcurl, &[&["-plaintext"], before, &[&address], after].concat()).await
     }
 
