@@ -185,10 +185,17 @@ impl Guard {
         let mut access = self.access.clone()?;
         let namespace = self.namespace.clone();
         Some(Box::pin(async move {
+            // What the call is about only the service knows: it ends with any namespace that is taken away.
+            let mut began = None;
             loop {
                 let now = access.borrow_and_update().clone();
                 let expires = match now.identify(&credentials, Timestamp::now()) {
-                    Ok(grant) if grant.scope.covers(&namespace) => grant.expires,
+                    Ok(grant)
+                        if grant.scope.covers(&namespace)
+                            && grant.scope.holds(began.get_or_insert_with(|| grant.scope.clone())) =>
+                    {
+                        grant.expires
+                    }
                     Ok(_) => {
                         return Error::PermissionDenied {
                             reason: Reason::NamespaceNotAllowed,

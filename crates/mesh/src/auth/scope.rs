@@ -32,6 +32,17 @@ impl Scope {
         caller.map_or_else(|| Self::of(&[]), |caller| caller.scope.clone())
     }
 
+    /// Whether it holds every namespace, also one that nobody has named yet.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.covers(ANY)
+    }
+
+    /// Whether it holds all that another does.
+    pub(crate) fn holds(&self, other: &Self) -> bool {
+        other.0.iter().all(|name| self.covers(name))
+    }
+
     /// Whether it holds a namespace.
     #[must_use]
     pub fn covers(&self, namespace: &str) -> bool {
@@ -69,6 +80,9 @@ mod tests {
         let scope = Scope::of_caller(&request);
         scope.check("main").unwrap();
         assert_eq!(scope.check("other").unwrap_err().reason(), Reason::NamespaceNotAllowed);
-        assert!(Scope::everything().covers("other"));
+        assert!(Scope::everything().covers("other") && Scope::everything().is_everything() && !scope.is_everything());
+        let both = Scope::of(&["main".to_owned(), "other".to_owned()]);
+        assert!(both.holds(&scope) && !scope.holds(&both));
+        assert!(Scope::everything().holds(&both) && !both.holds(&Scope::everything()));
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     activities::StartProgress,
     attempt::{Attempt, Details},
-    guards::guarded,
+    guards::{guarded, unprotected},
     loops::Stop,
     messages::{Beat, Holder, OperationInput, Place, Waiting},
     record::Record,
@@ -121,6 +121,7 @@ pub(crate) async fn until_started(
                 guarded(server, &input.spec)
                     .await
                     .map_err(|error| name_field(error, "query"))?;
+                unprotected(server, &input.spec).await?;
                 if attempt.is_stopped() {
                     return Err(Stop::Told);
                 }

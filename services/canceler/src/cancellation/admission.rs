@@ -4,7 +4,7 @@ use quell_api::{canceler::v1 as pb, validate::Checker};
 use quell_mesh::{Error, NamespaceClient, auth::Scope};
 use tonic::Request;
 
-use super::{namespaces::Namespaces, store};
+use super::{namespaces::Namespaces, store, view::View};
 
 /// A request that is about one cancellation.
 pub(super) trait AboutOne {
@@ -51,20 +51,23 @@ pub(super) async fn admit<T: AboutOne>(
     let id = message.cancellation_id();
     let mut check = Checker::new();
     check.required_id("cancellation_id", id);
-    // The door has asked for main's: mostly there is nothing more to know.
-    let may_all = namespaces.names().skip(1).all(|name| scope.covers(name));
-    if !may_all
-        && check.finish(()).is_ok()
-        && let Some(view) = store::find(canceler, id).await?
-    {
-        let spec = &view.about.spec;
-        // Each has a reason: one that does not tell it is a part that has not made its first step, of any of them.
-        if spec.reason.is_empty() {
-            namespaces.names().skip(1).try_for_each(|name| scope.check(name))?;
+    // The door has asked for main's: who may everywhere need not be asked more.
+    if !scope.is_everything() && check.finish(()).is_ok() {
+        match store::find(canceler, id).await? {
+            // Each has a reason.
+            Some(view) if !view.about.spec.reason.is_empty() => may(namespaces, &scope, &view.about.spec.namespaces)?,
+            // A part that has not made its first step, or one of which only the journal or a restoration is left: of any of them.
+            _ => namespaces.names().skip(1).try_for_each(|name| scope.check(name))?,
         }
-        may(namespaces, &scope, &spec.namespaces)?;
     }
     Ok(message)
+}
+
+/// Whether a caller may know of a cancellation.
+pub(super) fn may_see(namespaces: &Namespaces, scope: &Scope, view: &View) -> bool {
+    let spec = &view.about.spec;
+    may(namespaces, scope, &spec.namespaces).is_ok()
+        && (!spec.reason.is_empty() || namespaces.names().skip(1).all(|name| scope.covers(name)))
 }
 
 /// Refuses who may not act in these namespaces. Main's was asked for at the door.

@@ -101,10 +101,12 @@ impl CancellationApi {
         let places = self.namespaces.connect_all(&spec.namespaces).await?;
         let by_place = guards::matched(&places, &mut spec, &filter, token.as_ref()).await?;
         let matched = by_place.iter().sum();
+        let canceler = &self.mesh.canceler;
+        let (running, undone) = (store::running(canceler).await?, guards::undone(canceler).await?);
         for main in &places {
             guards::unprotected(main, &self.defaults().protected, &filter).await?;
-            guards::alone(main, &self.mesh.canceler, &spec, Some(&id)).await?;
-            guards::not_restored(main, &self.mesh.canceler, &spec, None).await?;
+            guards::alone(main, canceler, &running, &spec, Some(&id)).await?;
+            guards::not_restored(main, &undone, &spec, None).await?;
         }
         let response = pb::StartCancellationResponse {
             cancellation_id: id.clone(),
@@ -188,7 +190,7 @@ impl CancellationService for CancellationApi {
             descendants: request.include_descendants.unwrap_or(true),
         };
         Ok(Response::new(
-            preview::run(&self.namespaces, &self.mesh.canceler, &wanted).await?,
+            preview::run(&self.namespaces, &self.mesh.canceler, &scope, &wanted).await?,
         ))
     }
 
@@ -238,7 +240,7 @@ impl CancellationService for CancellationApi {
         Ok(Response::new(pb::ListCancellationsResponse {
             cancellations: views
                 .iter()
-                .filter(|view| admission::may(&self.namespaces, &scope, &view.about.spec.namespaces).is_ok())
+                .filter(|view| admission::may_see(&self.namespaces, &scope, view))
                 .map(|view| view.to_proto(false))
                 .collect(),
             next_page_token: page_token::write(&next),

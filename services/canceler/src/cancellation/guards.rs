@@ -12,6 +12,7 @@ use super::{
     spec::Spec,
     store,
     target::{TargetSpec, query_error},
+    view::View,
 };
 use crate::restoration;
 
@@ -39,8 +40,9 @@ pub(super) async fn matched(
         Some(token) => spec.max_affected = token.cap(spec.max_affected, matched)?,
         None if matched <= spec.max_affected => {}
         None => {
+            let open: u64 = by_place.iter().sum();
             let text = format!(
-                "{matched} open executions match, and max_affected is {}: raise it, or give the confirmation_token of a preview",
+                "{open} open executions match, and max_affected is {}: raise it, or give the confirmation_token of a preview",
                 spec.max_affected
             );
             return Err(Error::precondition(
@@ -66,11 +68,11 @@ pub(super) async fn unprotected(main: &Namespace, protected: &Protected, filter:
 pub(crate) async fn alone(
     main: &Namespace,
     canceler: &NamespaceClient,
+    running: &[View],
     spec: &Spec,
     own: Option<&str>,
 ) -> Result<(), Error> {
     let filter = spec.filter();
-    let running = store::running(canceler).await?;
     for first in running.iter().filter(|first| Some(first.id.as_str()) != own) {
         let both = |first: &Filter| Some(filter.and(first).open());
         let common = overlap(main, &first.about.spec, &spec.target, both).await?;
@@ -116,12 +118,12 @@ async fn overlap(
 /// more, at once. Found in the index, so two that start within its lag both begin.
 pub(crate) async fn not_restored(
     main: &Namespace,
-    canceler: &NamespaceClient,
+    undone: &[View],
     spec: &Spec,
     own: Option<&str>,
 ) -> Result<(), Error> {
-    let undone = undone(main, canceler, &spec.target, &spec.filter()).await?;
-    match undone.into_iter().find(|id| Some(id.as_str()) != own) {
+    let common = undone_of(main, undone, &spec.target, &spec.filter()).await?;
+    match common.into_iter().find(|id| Some(id.as_str()) != own) {
         None => Ok(()),
         Some(id) => {
             let text = format!("cancellation {id}, of this target or a part of it, is being restored");
@@ -130,25 +132,31 @@ pub(crate) async fn not_restored(
     }
 }
 
-/// The cancellations of a target, or of a part of it, that are being undone.
-pub(super) async fn undone(
+/// The cancellations that are being undone.
+pub(crate) async fn undone(canceler: &NamespaceClient) -> Result<Vec<View>, Error> {
+    let mut undone = Vec::new();
+    for id in restoration::store::running(canceler).await? {
+        undone.extend(store::find(canceler, &id).await?);
+    }
+    Ok(undone)
+}
+
+/// Ids of those of a target, or of a part of it.
+pub(super) async fn undone_of(
     main: &Namespace,
-    canceler: &NamespaceClient,
+    undone: &[View],
     target: &TargetSpec,
     filter: &Filter,
 ) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
-    for id in restoration::store::running(canceler).await? {
-        let Some(undone) = store::find(canceler, &id).await? else {
-            continue;
-        };
+    for undone in undone {
         // What is to be restored is closed as yet.
         let both = |first: &Filter| {
             let both = filter.as_if_open()?.and(&first.as_if_open()?);
             Some(query::closed_since(&both, undone.start_ms))
         };
         if overlap(main, &undone.about.spec, target, both).await? {
-            found.push(id);
+            found.push(undone.id.clone());
         }
     }
     Ok(found)

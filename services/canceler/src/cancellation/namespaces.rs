@@ -62,6 +62,10 @@ impl Namespaces {
     /// Checks those of a spec and fills in what was left out. The server's batch is for main's only.
     pub(super) fn check_spec(&self, check: &mut Checker, spec: &mut Spec) {
         spec.namespaces = self.check(check, "spec.namespaces", &spec.namespaces);
+        if spec.is_joint() && spec.max_affected < spec.namespaces.len() as u64 {
+            let text = "must be one for each namespace at least";
+            check.reject("spec.max_affected", text);
+        }
         if spec.engine == Engine::Both && spec.namespaces.iter().any(|name| !self.is_main(name)) {
             let text = format!(
                 "must not be BOTH in another namespace than {:?}: the batch service works in that one only",

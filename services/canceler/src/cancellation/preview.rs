@@ -11,12 +11,13 @@ use quell_api::{
     target::{Filter, OPEN},
     r#type::v1::ExecutionRef,
 };
-use quell_mesh::{Error, NamespaceClient, confirmation::Token};
+use quell_mesh::{Error, NamespaceClient, auth, confirmation::Token};
 use quell_sweep::{Mode, PassKind, Row, Scope, StartRange};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{
+    admission,
     convert::{count, duration, epoch_ms, query_time, timestamp},
     guards, joint,
     listing::Listing,
@@ -26,6 +27,7 @@ use super::{
     spec::DEFAULT_MAX_AFFECTED,
     store,
     target::{TargetSpec, query_error},
+    view::View,
 };
 
 /// Rows that types and queues are counted in.
@@ -55,10 +57,14 @@ pub(crate) struct Wanted {
 pub(crate) async fn run(
     known: &Namespaces,
     canceler: &NamespaceClient,
+    scope: &auth::Scope,
     wanted: &Wanted,
 ) -> Result<pb::PreviewCancellationResponse, Error> {
     let places = known.connect_all(&wanted.namespaces).await?;
-    let looks = places.iter().map(|place| look(place, canceler, wanted));
+    let mut running = store::running(canceler).await?;
+    running.retain(|view| admission::may_see(known, scope, view));
+    let undone = guards::undone(canceler).await?;
+    let looks = places.iter().map(|place| look(place, &running, &undone, wanted));
     let names = wanted.namespaces.iter().cloned();
     let previews: Vec<_> = names.zip(try_join_all(looks).await?).collect();
     let mut preview = joint::preview::join(&previews, wanted.sample_size);
@@ -71,7 +77,8 @@ pub(crate) async fn run(
 /// Looks at what matches in one namespace.
 async fn look(
     main: &Namespace,
-    canceler: &NamespaceClient,
+    running: &[View],
+    undone: &[View],
     wanted: &Wanted,
 ) -> Result<pb::PreviewCancellationResponse, Error> {
     let Wanted {
@@ -100,8 +107,7 @@ async fn look(
         none if none.is_empty() => (Vec::new(), Vec::new()),
         ids => schedules::find(main, &ids).await,
     };
-    let running = store::running(canceler).await?;
-    let undone = guards::undone(main, canceler, target, filter).await?;
+    let undone = guards::undone_of(main, undone, target, filter).await?;
     tokio::time::sleep_until(first_at + GROWTH_SPAN).await;
     let open = counted(main, query.clone(), listed).await?;
     let growth_per_second = if first.is_bound || open.is_bound {
@@ -149,7 +155,7 @@ async fn look(
         descendants: count(descending),
         descendants_is_bound: descending_is_bound,
         schedules,
-        running_cancellations: running.into_iter().map(|view| view.id).collect(),
+        running_cancellations: running.iter().map(|view| view.id.clone()).collect(),
         estimated_duration: Some(duration(all.saturating_mul(1_000) / STOPS_PER_SECOND)),
         confirmation_token: String::new(),
         namespaces: Vec::new(),

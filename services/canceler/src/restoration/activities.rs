@@ -25,6 +25,7 @@ use crate::cancellation::{
     guards,
     namespace::Namespace,
     status::activity_error,
+    store::running,
     view::View,
 };
 
@@ -157,8 +158,11 @@ impl RestoreActivities {
     async fn alone(&self, main: &Namespace, cancellation_id: &str) -> Result<(), ActivityError> {
         let cancellation = View::read(&self.canceler, cancellation_id).await;
         let cancellation = cancellation.map_err(|error| failed(error.into()))?;
-        let alone = guards::alone(main, &self.canceler, &cancellation.about.spec, None).await;
-        alone.map_err(|error| failed(error.into()))
+        let alone = async {
+            let running = running(&self.canceler).await?;
+            guards::alone(main, &self.canceler, &running, &cancellation.about.spec, None).await
+        };
+        alone.await.map_err(|error| failed(error.into()))
     }
 }
 

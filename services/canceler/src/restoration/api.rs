@@ -8,7 +8,7 @@ use super::{
     seeds::Ground,
     store::{self, View},
 };
-use crate::cancellation::{Namespaces, convert::count, guards};
+use crate::cancellation::{Namespaces, convert::count, guards, store::running};
 
 const DEFAULT_REASON: &str = "restored by request";
 const DEFAULT_STOP_REASON: &str = "stopped by request";
@@ -51,8 +51,9 @@ pub(crate) async fn restore(
     // Reads all of the journal, so that a chunk that is missing or changed refuses the whole.
     let stopped = ground.seeds(&mesh.payloads, max_affected).await?.stopped;
     let main = namespaces.connect(ground.spec.namespace()).await?;
-    guards::alone(&main, &mesh.canceler, &ground.spec, None).await?;
-    guards::not_restored(&main, &mesh.canceler, &ground.spec, Some(&id)).await?;
+    let (running, undone) = (running(&mesh.canceler).await?, guards::undone(&mesh.canceler).await?);
+    guards::alone(&main, &mesh.canceler, &running, &ground.spec, None).await?;
+    guards::not_restored(&main, &undone, &ground.spec, Some(&id)).await?;
     let response = |joined| pb::RestoreCancellationResponse {
         cancellation_id: id.clone(),
         stopped: count(stopped),

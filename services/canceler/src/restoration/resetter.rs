@@ -111,7 +111,7 @@ pub(super) async fn run(
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next = usize::try_from(progress.output.done).unwrap_or(usize::MAX);
-    let mut ends = false;
+    let mut ends = ctx.is_cancelled() || shutdown.is_requested();
     let mut later = None;
     // One that fails for ever must not hold up all others for ever.
     let last_try = ctx.info().attempt >= PATIENT_ATTEMPTS;

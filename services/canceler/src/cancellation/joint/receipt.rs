@@ -208,8 +208,11 @@ fn add(joint: &mut Receipt, namespace: &str, receipt: &Receipt) {
     // Zero is where all of them are.
     sum.first_zero_ms = sum.first_zero_ms.zip(of.first_zero_ms).map(|(all, one)| all.max(one));
     sum.journal_lacks += of.journal_lacks;
-    sum.adjustments.clone_from(&of.adjustments);
-    sum.limits = of.limits;
+    // All are told the same, and one that has ended hears no more.
+    if of.adjustments.len() >= sum.adjustments.len() {
+        sum.adjustments.clone_from(&of.adjustments);
+        sum.limits = of.limits;
+    }
     let (sum, of) = (&mut joint.conclusion, &receipt.conclusion);
     sum.open = match (sum.open, of.open) {
         (Some(all), Some(one)) => Some(all + one),

@@ -46,14 +46,15 @@ fn not_begun(id: &str, namespace: &str) -> View {
     }
 }
 
-/// Sums; the phase is that of the part that is least advanced. Done is what has a receipt.
+/// Sums; the phase is that of the part that is least advanced. Done is what has a receipt: that has its own, which outlive the parts.
 fn join(view: &mut View) {
-    let parts = &view.parts;
-    if !view.ended {
-        let phase = parts.iter().map(|part| part.standing.phase).min().unwrap_or_default();
-        view.standing.phase = phase.min(Phase::Confirming);
-        view.standing.limits = parts.first().map(|part| part.standing.limits).unwrap_or_default();
+    if view.ended {
+        return;
     }
+    let parts = &view.parts;
+    let phase = parts.iter().map(|part| part.standing.phase).min().unwrap_or_default();
+    view.standing.phase = phase.min(Phase::Confirming);
+    view.standing.limits = parts.first().map(|part| part.standing.limits).unwrap_or_default();
     let sum = |of: fn(&View) -> &Counts| {
         let mut sum = Counts::default();
         parts.iter().for_each(|part| sum.add(of(part)));
