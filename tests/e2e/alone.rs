@@ -4,7 +4,7 @@
 use crate::{
     cancel::{Canceler, Snowballs},
     details,
-    harness::{Shared, builder, channel, mesh},
+    harness::{Shared, channel, mesh},
     poll::{LONG, SOON, eventually, when},
 };
 use quell_api::{
@@ -12,7 +12,7 @@ use quell_api::{
     canceler::v1::ListCancellationsRequest,
     work::v1::ListSnowballsRequest,
 };
-use quell_cli::dev::Part;
+use quell_cli::dev::{DevMesh, Part};
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -88,7 +88,7 @@ async fn unavailable(part: Part, address: &str) {
 async fn services_start_without_temporal_and_come_up_with_it() {
     let shared = mesh().await;
     let shared: &Shared = &shared;
-    let dev = builder()
+    let dev = DevMesh::builder()
         .binaries(shared.binaries())
         .folder(shared.folder("alone"))
         .env("QUELL_CONNECT_WAIT_SECONDS", "1")

@@ -42,13 +42,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::poll::{SOON, eventually};
 
 /// Tests that use the mesh at the same time, whatever the machine: more would only wait for the processor.
-const AT_ONCE: usize = 4;
-/// Polls of a queue at once. Each costs Temporal 3 ms of processor every two seconds, which made a fifth of a core for one idle mesh; tests
-/// ask for little.
-const FEW_POLLS: [(&str, &str); 2] = [
-    ("QUELL_WORKER_WORKFLOW_POLLERS", "6"),
-    ("QUELL_WORKER_ACTIVITY_POLLERS", "2"),
-];
+const AT_ONCE: usize = 3;
 /// How long a part of the mesh may take to become ready while others compile or start.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
@@ -145,7 +139,7 @@ async fn bring_up() -> Result<Shared, String> {
     };
     let temporal_cli = find(&tools::TEMPORAL).await?;
     let grpcurl = find(&tools::GRPCURL).await?;
-    let mesh = builder()
+    let mesh = DevMesh::builder()
         .jaeger(JaegerWish::Required)
         .folder(&folder)
         .binaries(binaries.clone())
@@ -206,13 +200,6 @@ fn folder_of_this_run() -> Result<PathBuf, String> {
         }
     }
     Ok(base.join(format!("{PREFIX}{}", std::process::id())))
-}
-
-/// Of a mesh for tests.
-pub(crate) fn builder() -> DevMeshBuilder {
-    FEW_POLLS
-        .into_iter()
-        .fold(DevMesh::builder(), |mesh, (setting, value)| mesh.env(setting, value))
 }
 
 impl Shared {
@@ -348,9 +335,8 @@ impl Shared {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         env.extend(
-            FEW_POLLS
+            settings
                 .iter()
-                .chain(settings)
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
         let process = Process::new(Spec {

@@ -9,7 +9,7 @@ use crate::{
     cancel::{
         self, Canceler, check_clean_receipt, check_journal_after_a_kill, grown, millis, snowball, spec, workload,
     },
-    harness::{Apart, builder, channel, mesh},
+    harness::{Apart, channel, mesh},
     killed::operations,
     outside::json,
     poll::{LONG, SOON, eventually, when},
@@ -22,7 +22,7 @@ use quell_api::{
     canceler::v1::{CancellationSpec, Engine, Limits, Mode, Phase, Receipt},
     work::v1::{SnowballPacing, SnowballShape, SnowballSpec},
 };
-use quell_cli::dev::{Part, Ports};
+use quell_cli::dev::{DevMesh, Part, Ports};
 use std::{collections::BTreeMap, path::Path};
 use tempfile::TempDir;
 
@@ -83,7 +83,7 @@ impl Scene {
         let ports = Ports::free().expect("there are free ports");
         let source = SlowSource::in_front_of(&format!("http://127.0.0.1:{}", ports.work)).await;
         let folder = quick_folder();
-        let builder = builder()
+        let builder = DevMesh::builder()
             .ports(ports)
             .db_file(folder.path().join("temporal.db"))
             .env_of(Part::Canceler, "QUELL_WORK_ADDRESS", &source.address)

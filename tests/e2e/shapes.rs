@@ -3,7 +3,7 @@
 use crate::{
     cancel::{Snowballs, look_at},
     command::{last_line, prepared},
-    harness::{Mesh, authority, builder, channel, mesh, unique},
+    harness::{Mesh, authority, channel, mesh, unique},
     outside::{self, json},
     poll::{LONG, SOON, eventually, holds, when},
 };
@@ -11,7 +11,7 @@ use quell_api::work::v1::{
     CancelSnowballRequest, QuiesceRequest, ResumeRequest, Snowball, SnowballPacing, SnowballShape, SnowballSpec,
     StartSnowballRequest,
 };
-use quell_cli::dev::Part;
+use quell_cli::dev::{DevMesh, Part};
 use std::{collections::BTreeMap, time::Duration};
 use temporalio_common::protos::temporal::api::workflowservice::v1::ListWorkflowExecutionsRequest;
 use tonic::IntoRequest as _;
@@ -260,7 +260,7 @@ async fn is_tagged_late(mesh: &Mesh, workflow_id: &str) {
 #[tokio::test]
 async fn no_shape_meets_a_limit_of_the_server() {
     let mesh = mesh().await;
-    let mut builder = builder()
+    let mut builder = DevMesh::builder()
         .binaries(mesh.binaries())
         .folder(mesh.folder("small-server"))
         .services([Part::Work]);

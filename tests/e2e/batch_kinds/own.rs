@@ -2,7 +2,7 @@
 
 use super::{AT_ONCE, EACH, protected::PROTECTED};
 use crate::{
-    harness::{Mesh, builder, channel},
+    harness::{Mesh, channel},
     outside::start_one,
     poll::{LONG, SOON, eventually, when},
 };
@@ -34,7 +34,7 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) async fn start(mesh: &Mesh, name: &str, dynamic: &[&str]) -> Self {
-        let mut builder = builder()
+        let mut builder = DevMesh::builder()
             .binaries(mesh.binaries())
             .folder(mesh.folder(name))
             .services([Part::Work, Part::Batch]);
