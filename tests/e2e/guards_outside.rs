@@ -1,11 +1,10 @@
 //! Each guard from outside: by the real `grpcurl`, in JSON. When one refuses, nothing at all is stopped, and no cancellation is there.
 
 use crate::{
-    cancel::{Canceler, check_clean, shown_as_running, to_the_end},
+    cancel::{Canceler, check_clean_receipt, eventual_receipt, shown_as_running},
     harness::{Mesh, Own, mesh, unique},
     outside::{json, start_one},
 };
-use quell_api::canceler::v1::StartCancellationResponse;
 use quell_cli::dev::Part;
 use serde_json::{Value, json};
 
@@ -169,10 +168,8 @@ async fn each_guard_refuses_by_grpcurl_and_nothing_at_all_is_stopped() {
         "confirmationToken": token,
     });
     let started = scene.call("StartCancellation", &seen).await.expect("it starts");
-    let started = StartCancellationResponse {
-        cancellation_id: started["cancellationId"].as_str().expect("an id").to_owned(),
-        ..Default::default()
-    };
-    check_clean(&to_the_end(&mut client, started).await);
+    let receipt = eventual_receipt(&mut client, started["cancellationId"].as_str().expect("an id")).await;
+    check_clean_receipt(&receipt);
+    assert_eq!(receipt.stopped, 20, "{receipt:#?}");
     assert_eq!(scene.mesh.running(&scene.protected).await, 1);
 }
