@@ -5,6 +5,7 @@ pub mod batch_activities;
 pub mod ids;
 pub mod target;
 pub mod validate;
+pub mod verdict;
 
 /// `quell.type.v1`: what more than one service speaks.
 pub mod r#type {

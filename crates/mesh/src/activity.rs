@@ -1,17 +1,24 @@
-//! Options of activities that workflows of ours run, and why one failed.
+//! Options of activities that workflows of ours run, what an attempt finds of the one before, and why one failed.
 
 use std::time::Duration;
 
 use futures::{FutureExt as _, pin_mut};
+use serde::de::DeserializeOwned;
 use temporalio_common::RetryPolicy;
 use temporalio_sdk::{
-    ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken, workflows::select,
+    ActivityCancellationType, ActivityExecutionError, ActivityOptions, WorkflowCancellationToken,
+    activities::ActivityContext, workflows::select,
 };
 
 /// Silence after which a worker counts as lost.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Longest text of [`reason`], in characters.
 const LONGEST_REASON: usize = 500;
+
+/// What the attempt before this one had come to, by its last heartbeat; one that cannot be read is as good as none.
+pub fn earlier<B: DeserializeOwned + Default + 'static>(ctx: &ActivityContext) -> B {
+    ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default()
+}
 
 /// For what is tried until it is done, each attempt for at most `limit`: what is hopeless says so itself.
 #[must_use]

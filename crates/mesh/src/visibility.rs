@@ -4,27 +4,30 @@
 /// that an id could change is no help to anybody.
 #[must_use]
 pub fn one_of(attribute: &str, values: &[String]) -> String {
-    let quoted: Vec<String> = values.iter().filter_map(|value| quoted(value)).collect();
-    if quoted.is_empty() {
-        return format!("{attribute} = \"\"");
+    match list(values) {
+        Some(list) => format!("{attribute} IN ({list})"),
+        None => format!("{attribute} = \"\""),
     }
-    format!("{attribute} IN ({})", quoted.join(", "))
 }
 
 /// Those whose attribute has none of these values, or is not set. Empty when no value can be quoted: then all have.
 #[must_use]
 pub fn none_of(attribute: &str, values: &[String]) -> String {
-    let quoted: Vec<String> = values.iter().filter_map(|value| quoted(value)).collect();
-    if quoted.is_empty() {
-        return String::new();
-    }
-    format!("({attribute} IS NULL OR {attribute} NOT IN ({}))", quoted.join(", "))
+    list(values).map_or_else(String::new, |list| {
+        format!("({attribute} IS NULL OR {attribute} NOT IN ({list}))")
+    })
 }
 
 /// Whether a value can be asked for.
 #[must_use]
 pub fn is_quotable(value: &str) -> bool {
     !value.is_empty() && quoted(value).is_some()
+}
+
+/// Those that can be quoted, as a query lists them; nothing when none can.
+fn list(values: &[String]) -> Option<String> {
+    let quoted: Vec<String> = values.iter().filter_map(|value| quoted(value)).collect();
+    (!quoted.is_empty()).then(|| quoted.join(", "))
 }
 
 fn quoted(value: &str) -> Option<String> {

@@ -1,7 +1,10 @@
 //! The receipt of a cancellation in several namespaces, held against those of its parts.
 
 use super::verify::Check;
-use quell_api::canceler::v1::{Receipt, Verdict};
+use quell_api::{
+    canceler::v1::{Receipt, Verdict},
+    verdict::badness,
+};
 
 const WHAT: &str = "parts";
 
@@ -57,16 +60,6 @@ pub fn against_parts(joint: &Receipt, receipts: &[Receipt]) -> Check {
         WHAT,
         format!("the receipts of the parts differ in {}", wrong.join(", ")),
     )
-}
-
-/// The worst of several is what all of it comes to.
-fn badness(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Unspecified | Verdict::Clean => 0,
-        Verdict::Residue => 1,
-        Verdict::Blocked => 2,
-        Verdict::Aborted => 3,
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,10 @@ use quell_api::{
     ids::OWN_PREFIXES,
     validate::Checker,
 };
-use quell_mesh::error::{Error, Reason};
+use quell_mesh::{
+    activity::earlier,
+    error::{Error, Reason},
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use temporalio_common::error::ApplicationFailure;
@@ -107,7 +110,7 @@ impl BatchActivities {
             .finish(input.job_id)
             .map_err(|violations| failure(&Error::InvalidArgument(violations)))?;
         // What the attempt before saw: a job that fails no longer tells it.
-        let seen: TrackBatchOutput = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
+        let seen: TrackBatchOutput = earlier(&ctx);
         let figures = Details::new(seen);
         let result = beating(
             &ctx,

@@ -11,7 +11,10 @@ use super::{
     store::Records,
     survivors, turns,
 };
-use quell_mesh::error::{Error, Reason};
+use quell_mesh::{
+    activity::earlier,
+    error::{Error, Reason},
+};
 use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -66,7 +69,7 @@ impl OperationActivities {
         input: OperationInput,
     ) -> Result<Ran, ActivityError> {
         // What the attempt before saw: a job that fails no longer tells it.
-        let seen: Beat = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
+        let seen: Beat = earlier(&ctx);
         let beat = Details::new(seen);
         let wanted = Wanted {
             job_id: &input.job_id,

@@ -4,9 +4,12 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use quell_mesh::{Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown, metrics::SWEEP_OPEN, signing::SigningKey};
+use quell_mesh::{
+    Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown, activity::earlier, metrics::SWEEP_OPEN,
+    signing::SigningKey,
+};
 use quell_sweep::{PassKind, StartRange};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval};
@@ -319,9 +322,4 @@ pub(crate) async fn kept_alive<T, B: Serialize + Send + Sync + 'static>(
             _ = tick.tick() => ctx.record_heartbeat(beat()).await?,
         }
     }
-}
-
-/// What the attempt before this one had come to, by its last heartbeat; one that cannot be read is as good as none.
-pub(crate) fn earlier<B: DeserializeOwned + Default + 'static>(ctx: &ActivityContext) -> B {
-    ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default()
 }

@@ -53,21 +53,24 @@ pub(super) async fn admit<T: AboutOne>(
     check.required_id("cancellation_id", id);
     // The door has asked for main's: who may everywhere need not be asked more.
     if !scope.is_everything() && check.finish(()).is_ok() {
-        match store::find(canceler, id).await? {
-            // Each has a reason.
-            Some(view) if !view.about.spec.reason.is_empty() => may(namespaces, &scope, &view.about.spec.namespaces)?,
-            // A part that has not made its first step, or one of which only the journal or a restoration is left: of any of them.
-            _ => namespaces.names().skip(1).try_for_each(|name| scope.check(name))?,
-        }
+        let view = store::find(canceler, id).await?;
+        may_see(namespaces, &scope, view.as_ref())?;
     }
     Ok(message)
 }
 
-/// Whether a caller may know of a cancellation.
-pub(super) fn may_see(namespaces: &Namespaces, scope: &Scope, view: &View) -> bool {
-    let spec = &view.about.spec;
-    may(namespaces, scope, &spec.namespaces).is_ok()
-        && (!spec.reason.is_empty() || namespaces.names().skip(1).all(|name| scope.covers(name)))
+/// Refuses who may not know of a cancellation.
+///
+/// # Errors
+/// [`Error::PermissionDenied`].
+pub(super) fn may_see(namespaces: &Namespaces, scope: &Scope, view: Option<&View>) -> Result<(), Error> {
+    let spec = view.map(|view| &view.about.spec);
+    // Each has a reason. A part that has not made its first step tells none, and of some only the journal or a restoration is left: those
+    // are of any namespace.
+    if spec.is_none_or(|spec| spec.reason.is_empty()) {
+        namespaces.names().skip(1).try_for_each(|name| scope.check(name))?;
+    }
+    spec.map_or(Ok(()), |spec| may(namespaces, scope, &spec.namespaces))
 }
 
 /// Refuses who may not act in these namespaces. Main's was asked for at the door.

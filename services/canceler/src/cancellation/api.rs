@@ -240,7 +240,7 @@ impl CancellationService for CancellationApi {
         Ok(Response::new(pb::ListCancellationsResponse {
             cancellations: views
                 .iter()
-                .filter(|view| admission::may_see(&self.namespaces, &scope, view))
+                .filter(|view| admission::may_see(&self.namespaces, &scope, Some(view)).is_ok())
                 .map(|view| view.to_proto(false))
                 .collect(),
             next_page_token: page_token::write(&next),

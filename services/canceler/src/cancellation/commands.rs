@@ -19,7 +19,7 @@ use super::{
         Ledger, PlanInput, PlanOutput, StopBatchInput, StopBatchOutput, Task, WindowInput, WindowOutput,
     },
     query,
-    receipt::{Receipt, Signed},
+    receipt::Receipt,
     workflows::BulkCancelWorkflow,
 };
 
@@ -271,16 +271,23 @@ pub(super) async fn conclude(
         .map_err(|error| reason(&error))
 }
 
-/// Has the receipt signed; nothing when the canceler has no key. A few tries, since a receipt must not hang on it.
-pub(super) async fn sign<W>(ctx: &WorkflowContext<W>, receipt: Receipt) -> Result<Option<Signed>, String> {
+/// Has the receipt signed; it stays as it is when the canceler has no key, and says so when that failed. A few tries, since a receipt must
+/// not hang on it.
+pub(super) async fn sign<W>(ctx: &WorkflowContext<W>, receipt: &mut Receipt) {
     let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(20))
         .heartbeat_timeout(HEARTBEAT)
         .cancellation_token(WorkflowCancellationToken::new())
         .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
         .build();
-    ctx.execute_activity(CancelActivities::sign_receipt, receipt, options)
-        .await
-        .map_err(|error| reason(&error))
+    let signed = ctx
+        .execute_activity(CancelActivities::sign_receipt, receipt.clone(), options)
+        .await;
+    match signed {
+        Ok(signed) => receipt.signed = signed,
+        Err(error) => receipt
+            .ledger
+            .warn(format!("it could not be signed: {}", reason(&error))),
+    }
 }
 
 /// Gives the schedules back that were paused with the fence; what could not be given back is a warning of the receipt.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use quell_api::target::{Filter, OPEN, excluding_own};
-use quell_mesh::visibility::{is_quotable, one_of};
+use quell_mesh::visibility::{is_quotable, none_of, one_of};
 use quell_sweep::{PageToken, Row, Scope};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
@@ -182,8 +182,8 @@ impl Listing {
             descent.known().forget();
         }
         let mut query = format!("ParentWorkflowId IS NOT NULL AND {OPEN}");
-        for id in &descent.tags {
-            query.push_str(&format!(" AND (WorkloadId IS NULL OR WorkloadId != \"{id}\")"));
+        if !descent.tags.is_empty() {
+            query.push_str(&format!(" AND {}", none_of("WorkloadId", &descent.tags)));
         }
         if let Some(from_ms) = round.from_ms {
             query = format!("StartTime >= {} AND {query}", query_time(from_ms));

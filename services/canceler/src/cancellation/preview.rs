@@ -62,7 +62,7 @@ pub(crate) async fn run(
 ) -> Result<pb::PreviewCancellationResponse, Error> {
     let places = known.connect_all(&wanted.namespaces).await?;
     let mut running = store::running(canceler).await?;
-    running.retain(|view| admission::may_see(known, scope, view));
+    running.retain(|view| admission::may_see(known, scope, Some(view)).is_ok());
     let undone = guards::undone(canceler).await?;
     let looks = places.iter().map(|place| look(place, &running, &undone, wanted));
     let names = wanted.namespaces.iter().cloned();
@@ -71,6 +71,7 @@ pub(crate) async fn run(
     let seen = u64::try_from(preview.open).unwrap_or(0);
     preview.confirmation_token =
         Token::new(seen).write(&guards::subject(&wanted.filter, wanted.mode, &wanted.namespaces));
+    preview.running_cancellations = running.into_iter().map(|view| view.id).collect();
     Ok(preview)
 }
 
@@ -155,7 +156,7 @@ async fn look(
         descendants: count(descending),
         descendants_is_bound: descending_is_bound,
         schedules,
-        running_cancellations: running.iter().map(|view| view.id.clone()).collect(),
+        running_cancellations: Vec::new(),
         estimated_duration: Some(duration(all.saturating_mul(1_000) / STOPS_PER_SECOND)),
         confirmation_token: String::new(),
         namespaces: Vec::new(),

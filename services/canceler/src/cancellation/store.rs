@@ -225,10 +225,14 @@ pub(crate) async fn list(
     token: Vec<u8>,
 ) -> Result<(Vec<View>, Vec<u8>), Error> {
     // Earlier runs of one that continued as new are the same cancellation.
-    list_those(canceler, "ExecutionStatus != \"ContinuedAsNew\"", page_size, token).await
+    let (mut views, next) = list_those(canceler, "ExecutionStatus != \"ContinuedAsNew\"", page_size, token).await?;
+    for view in views.iter_mut().filter(|view| !view.ended) {
+        joint::view::fill(canceler, view).await?;
+    }
+    Ok((views, next))
 }
 
-/// Those that are running; at most a page of them.
+/// Those that are running, without their parts; at most a page of them.
 pub(crate) async fn running(canceler: &NamespaceClient) -> Result<Vec<View>, Error> {
     Ok(list_those(canceler, OPEN, 1_000, Vec::new()).await?.0)
 }
@@ -251,9 +255,6 @@ async fn list_those(
         View::of(workflow_id.strip_prefix(&prefix).unwrap_or(workflow_id), row)
     };
     let mut views = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
-    for view in views.iter_mut().filter(|view| !view.ended) {
-        joint::view::fill(canceler, view).await?;
-    }
     // Stores list what is open first, then by time of closing.
     views.sort_by_key(|view| std::cmp::Reverse(view.start_ms));
     Ok((views, next))

@@ -175,10 +175,7 @@ impl BulkCancelWorkflow {
         let open = conclusion.open.filter(|_| outcome.verdict != Verdict::Clean);
         let mut receipt = Receipt::build(&input, outcome, ledger, conclusion, end_ms);
         if ctx.patched(SIGNED_RECEIPTS) {
-            match commands::sign(ctx, receipt.clone()).with_context(ending).await {
-                Ok(signed) => receipt.signed = signed,
-                Err(reason) => receipt.ledger.warn(format!("it could not be signed: {reason}")),
-            }
+            commands::sign(ctx, &mut receipt).with_context(ending).await;
         }
         publish(ctx, &campaign, &receipt.ledger, Some((end_ms, open)))?;
         phases.end(ctx, figures(&campaign));

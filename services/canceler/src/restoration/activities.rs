@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use quell_mesh::{Error, Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown};
+use quell_mesh::{Error, Mesh, NamespaceClient, Outgoing, PayloadStore, Shutdown, activity::earlier};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::cancellation::{
     Namespaces,
-    activities::{beating, earlier, kept_alive},
+    activities::{beating, kept_alive},
     guards,
     namespace::Namespace,
     status::activity_error,

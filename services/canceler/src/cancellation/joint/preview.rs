@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quell_api::canceler::v1 as pb;
 
-/// Sums, and what is named in each. The token is for the sum, and made by whoever asked.
+/// Sums, and what is named in each. The token is for the sum, and who else is at work is no namespace's: whoever asked adds both.
 #[must_use]
 pub(in crate::cancellation) fn join(
     previews: &[(String, pb::PreviewCancellationResponse)],
@@ -62,10 +62,7 @@ pub(in crate::cancellation) fn join(
         descendants: sum(|one| one.descendants),
         descendants_is_bound: all().any(|one| one.descendants_is_bound),
         schedules: in_each(|one| &one.schedules),
-        running_cancellations: all()
-            .next()
-            .map(|one| one.running_cancellations.clone())
-            .unwrap_or_default(),
+        running_cancellations: Vec::new(),
         // They are at work at the same time.
         estimated_duration: durations.max_by_key(|time| (time.seconds, time.nanos)),
         namespaces: previews

@@ -1,7 +1,7 @@
 //! The parts' receipts as one: sums, the worst verdict, and where each is to be found. What is named (residuals, failures, looks,
 //! the journal) stays in the receipts of the parts, where it is told of which namespace it is.
 
-use quell_api::canceler::v1 as pb;
+use quell_api::{canceler::v1 as pb, verdict::badness};
 use quell_sweep::{Asked, Counts, Outcome, PassKind, PassSummary, Phase, QuiesceStatus, Totals, Verdict, Why};
 use serde::{Deserialize, Serialize};
 
@@ -65,16 +65,6 @@ pub(crate) fn explanation(parts: &[Part]) -> String {
     said.collect::<Vec<_>>().join("; ")
 }
 
-/// The worst of several is what all of it comes to.
-fn badness(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Clean => 0,
-        Verdict::Residue => 1,
-        Verdict::Blocked => 2,
-        Verdict::Aborted => 3,
-    }
-}
-
 /// The parts' receipts as one, or why a part left none, in the order of the parts.
 pub(super) fn join(input: &JointInput, ended: Vec<Result<Receipt, String>>, start_ms: u64, end_ms: u64) -> Receipt {
     let mut joint = Receipt {
@@ -116,7 +106,7 @@ pub(super) fn join(input: &JointInput, ended: Vec<Result<Receipt, String>>, star
                 }
             }
         };
-        if badness(part.verdict) > badness(joint.outcome.verdict) {
+        if badness(convert::verdict(part.verdict)) > badness(convert::verdict(joint.outcome.verdict)) {
             joint.outcome.verdict = part.verdict;
         }
         joint.parts.push(part);
@@ -198,8 +188,8 @@ fn add(joint: &mut Receipt, namespace: &str, receipt: &Receipt) {
     }
     let (sum, of) = (&mut joint.ledger, &receipt.ledger);
     // Each part has told the same sources: the worst answer counts.
-    let badness = |word: &str| ANSWERS.iter().position(|answer| *answer == word);
-    if badness(&of.quiesce) > badness(&sum.quiesce) {
+    let rank = |word: &str| ANSWERS.iter().position(|answer| *answer == word);
+    if rank(&of.quiesce) > rank(&sum.quiesce) {
         sum.quiesce.clone_from(&of.quiesce);
     }
     sum.quiesced_until_ms = sum.quiesced_until_ms.max(of.quiesced_until_ms);

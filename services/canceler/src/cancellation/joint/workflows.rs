@@ -48,10 +48,7 @@ impl JointCancelWorkflow {
         let parts = input.parts.iter().map(|part| part_of(ctx, part.clone()));
         let ended = temporalio_sdk::workflows::join_all(parts).await;
         let mut joint = receipt::join(&input, ended, start_ms, now_ms(ctx));
-        match commands::sign(ctx, joint.clone()).await {
-            Ok(signed) => joint.signed = signed,
-            Err(reason) => joint.ledger.warn(format!("it could not be signed: {reason}")),
-        }
+        commands::sign(ctx, &mut joint).await;
         publish(ctx, receipt::standing(&joint))?;
         Ok(joint)
     }
