@@ -9,6 +9,7 @@
 
 mod guard;
 mod print;
+mod resolve;
 mod settings;
 mod sources;
 mod table;
