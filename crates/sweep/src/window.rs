@@ -2,9 +2,9 @@
 //!
 //! - **Parents first.** A child that is killed first fails its parent, which cannot be undone; but visibility lists newest
 //!   first. So rows are buffered until the listing ends; then whatever has children goes, the oldest first, and after it
-//!   the leaves, the newest first, so that the server's cascade and we do not chase the same ones. When the buffer
-//!   fills up, its oldest go while listing waits for room: then the order holds within the buffer only, and it is for
-//!   the plan to cut windows small enough.
+//!   the leaves, the newest first, so that the server's cascade and we do not chase the same ones. What has no parent
+//!   need not wait for the listing, since it is nobody's child. When the buffer fills up, its oldest go while listing
+//!   waits for room: then the order holds within the buffer only, and it is for the plan to cut windows small enough.
 //! - **Chain pins.** A stop is aimed at all runs from one first run. A row does not tell the first run, so the listed
 //!   run is taken for it, which is right unless it continued as new; if not the server says "not found", and Describe
 //!   tells.

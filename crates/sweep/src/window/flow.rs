@@ -194,8 +194,10 @@ impl Window {
             .filter(|((at_ms, _), _)| *at_ms <= now_ms)
             .map(|(_, target)| target);
         let is_due = due.is_some();
-        let may_begin = self.listing == Listing::Ended || self.overflowed;
-        let candidate = due.or_else(|| self.buffer.peek().filter(|_| may_begin))?;
+        let in_order = self.listing == Listing::Ended || self.overflowed;
+        // Nothing that is still to be listed comes before what has no parent.
+        let may_begin = |target: &&Target| in_order || target.row.parent_workflow_id.is_none();
+        let candidate = due.or_else(|| self.buffer.peek().filter(may_begin))?;
         let is_stop = candidate.call == Call::Stop;
         let needs_charge = is_stop && !candidate.charged;
         let room = self.room();

@@ -104,13 +104,35 @@ fn the_oldest_go_first_though_the_newest_are_listed_first() {
     assert_eq!(order, ["old", "mid", "new"]);
 }
 
+fn child(id: &str, start_ms: u64, parent: &str) -> Row {
+    Row {
+        parent_workflow_id: Some(parent.to_owned()),
+        ..row(id, start_ms)
+    }
+}
+
+#[test]
+fn only_what_has_no_parent_goes_while_listing_goes_on() {
+    let mut window = window(10);
+    let page = vec![row("alone", 40), child("leaf", 30, "alone")];
+    list(&mut window, page, Some(PageToken(vec![1])));
+    assert!(matches!(step(&mut window, 0), Step::List { .. }));
+    assert!(
+        matches!(step(&mut window, 0), Step::Wait { .. }),
+        "the leaf may have a sibling before it, or children"
+    );
+    window.on_page(0, vec![row("root", 10)], Some(PageToken(vec![2])));
+    assert!(matches!(step(&mut window, 0), Step::List { .. }));
+    assert_eq!(stop(&mut window, 0).1.workflow_id, "root");
+    assert!(matches!(step(&mut window, 0), Step::Wait { .. }));
+    window.on_page(0, vec![row("newer", 20)], None);
+    let order: Vec<String> = (0..3).map(|_| stop(&mut window, 0).1.workflow_id).collect();
+    assert_eq!(order, ["newer", "alone", "leaf"]);
+}
+
 #[test]
 fn parents_go_before_leaves_and_of_those_the_newest_first() {
     let mut window = window(10);
-    let child = |id: &str, start_ms, parent: &str| Row {
-        parent_workflow_id: Some(parent.to_owned()),
-        ..row(id, start_ms)
-    };
     let rows = vec![
         child("leaf-4", 40, "mid"),
         row("alone", 35),
