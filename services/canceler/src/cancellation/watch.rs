@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,8 +21,18 @@ use super::{
     view::View,
 };
 
-/// Least time between two counts of what is open: they share the visibility budget with the sweep.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// Time between two counts of what is open, which share the server and the visibility budget with the sweep: so many times what the last
+/// one took, within these bounds.
+const COUNT_SHARE: u32 = 20;
+const COUNT_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
+
+/// What was open at a time.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    open: u64,
+    /// When it should be counted anew.
+    until: Instant,
+}
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,8 +69,8 @@ pub(crate) struct Watchers {
     canceler: NamespaceClient,
     shutdown: Shutdown,
     hub: Hub<Seen<pb::Cancellation>>,
-    /// What was open, and when that was counted, by cancellation.
-    counts: Arc<Mutex<HashMap<String, (Instant, u64)>>>,
+    /// What was open, by cancellation.
+    counts: Arc<Mutex<HashMap<String, Counted>>>,
 }
 
 impl Watchers {
@@ -102,10 +113,10 @@ impl Watchers {
 
     /// What is open, counted at most once a second however many ask; `None` where the namespace does not answer.
     async fn count(&self, view: &View) -> Option<u64> {
-        let fresh = |counted: &(Instant, u64)| counted.0.elapsed() < COUNT_EVERY;
-        let known = lock(&self.counts).get(&view.id).copied().filter(fresh);
-        if let Some((_, open)) = known {
-            return Some(open);
+        let asked = Instant::now();
+        let known = lock(&self.counts).get(&view.id).copied();
+        if let Some(counted) = known.filter(|counted| asked < counted.until) {
+            return Some(counted.open);
         }
         let mut spec = view.about.spec.clone();
         self.namespaces.fill_in(&mut spec);
@@ -113,9 +124,11 @@ impl Watchers {
         let places = self.namespaces.connect_all(&spec.namespaces).await.ok()?;
         let counts = try_join_all(places.iter().map(|place| place.count(query.clone())));
         let open = counts.await.ok()?.into_iter().sum();
+        let pause = (asked.elapsed() * COUNT_SHARE).clamp(*COUNT_EVERY.start(), *COUNT_EVERY.end());
+        let until = Instant::now() + pause;
         let mut counts = lock(&self.counts);
-        counts.retain(|_, counted| fresh(counted));
-        counts.insert(view.id.clone(), (Instant::now(), open));
+        counts.retain(|_, counted| asked < counted.until);
+        counts.insert(view.id.clone(), Counted { open, until });
         Some(open)
     }
 }
