@@ -53,7 +53,7 @@ pub use config::Settings;
 pub use error::{Error, Reason};
 pub use grpc::{TracedChannel, channel};
 pub use payload::PayloadStore;
-pub use protected::Protected;
+pub use protected::{Marks, Protected};
 pub use run::run;
 pub use server::GrpcServices;
 pub use shutdown::Shutdown;

@@ -16,15 +16,28 @@ pub struct Protected {
     pub queues: Vec<String>,
 }
 
+/// By what an execution may be protected, as Describe tells it. Empty is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Its workflow type.
+    pub workflow_type: String,
+    /// Its value of `WorkloadId`.
+    pub workload_id: String,
+    /// Its task queue.
+    pub task_queue: String,
+}
+
+/// A search attribute, its values that are protected, and an execution's own.
+type Attribute<'a> = (&'static str, &'a [String], fn(&Marks) -> &String);
+
 impl Protected {
-    fn attributes(&self) -> impl Iterator<Item = (&'static str, &[String])> {
-        [
-            ("WorkflowType", self.types.as_slice()),
-            ("WorkloadId", &self.workloads),
-            ("TaskQueue", &self.queues),
-        ]
-        .into_iter()
-        .filter(|(_, values)| !values.is_empty())
+    fn attributes(&self) -> impl Iterator<Item = Attribute<'_>> {
+        let all: [Attribute<'_>; 3] = [
+            ("WorkflowType", &self.types, |marks| &marks.workflow_type),
+            ("WorkloadId", &self.workloads, |marks| &marks.workload_id),
+            ("TaskQueue", &self.queues, |marks| &marks.task_queue),
+        ];
+        all.into_iter().filter(|(_, values, _)| !values.is_empty())
     }
 
     /// Whether nothing is protected.
@@ -42,32 +55,48 @@ impl Protected {
     where
         Counted: Future<Output = Result<u64, Error>>,
     {
-        let (mut violations, mut left_out) = (Vec::new(), Vec::new());
-        for (attribute, values) in self.attributes() {
-            let held = match count(one_of(attribute, values)).await {
-                Ok(held) => held,
+        let (mut held, mut left_out) = (Vec::new(), Vec::new());
+        for (attribute, values, _) in self.attributes() {
+            match count(one_of(attribute, values)).await {
+                Ok(counted) => held.push((attribute, counted)),
                 // The target was counted before: what the namespace does not know is the attribute, and then nothing has it.
                 Err(Error::InvalidArgument(_)) => continue,
                 Err(error) => return Err(error),
-            };
-            if held > 0 {
-                violations.push((
-                    Reason::ProtectedTarget.as_str().to_owned(),
-                    field.to_owned(),
-                    format!("holds {held} executions whose {attribute} is protected"),
-                ));
             }
             left_out.push(none_of(attribute, values));
         }
-        if violations.is_empty() {
-            left_out.retain(|condition| !condition.is_empty());
-            return Ok(left_out);
-        }
-        Err(Error::FailedPrecondition {
-            reason: Reason::ProtectedTarget,
-            violations,
-        })
+        refuse(field, held)?;
+        left_out.retain(|condition| !condition.is_empty());
+        Ok(left_out)
     }
+
+    /// The same for executions that are known one by one.
+    ///
+    /// # Errors
+    /// [`Reason::ProtectedTarget`] under the name of the field.
+    pub fn guard_each(&self, field: &str, executions: &[Marks]) -> Result<(), Error> {
+        let held = self.attributes().map(|(attribute, values, of)| {
+            let held = executions.iter().filter(|marks| values.contains(of(marks)));
+            (attribute, held.count() as u64)
+        });
+        refuse(field, held)
+    }
+}
+
+/// Refuses what holds something protected, by attribute.
+fn refuse(field: &str, held: impl IntoIterator<Item = (&'static str, u64)>) -> Result<(), Error> {
+    let violation = |(attribute, held): (&str, u64)| {
+        let text = format!("holds {held} executions whose {attribute} is protected");
+        (Reason::ProtectedTarget.as_str().to_owned(), field.to_owned(), text)
+    };
+    let violations: Vec<_> = held.into_iter().filter(|(_, held)| *held > 0).map(violation).collect();
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(Error::FailedPrecondition {
+        reason: Reason::ProtectedTarget,
+        violations,
+    })
 }
 
 #[cfg(test)]
@@ -100,6 +129,25 @@ mod tests {
                 ("target", "holds 3 executions whose WorkloadId is protected")
             ]
         );
+    }
+
+    #[test]
+    fn executions_that_are_known_are_held_against_it_one_by_one() {
+        let of = |kind: &str, workload: &str| Marks {
+            workflow_type: kind.to_owned(),
+            workload_id: workload.to_owned(),
+            task_queue: String::new(),
+        };
+        let free = [of("Sleeper", "2"), of("payments", ""), Marks::default()];
+        protected().guard_each("executions", &free).unwrap();
+        Protected::default()
+            .guard_each("executions", &[of("Payments", "1")])
+            .unwrap();
+        let held = [of("Payments", "1"), of("it's \"", ""), of("Sleeper", "2")];
+        let refused = protected().guard_each("executions", &held).unwrap_err().to_string();
+        for told in ["2 executions whose WorkflowType", "1 executions whose WorkloadId"] {
+            assert!(refused.contains(told), "{refused}");
+        }
     }
 
     #[tokio::test]

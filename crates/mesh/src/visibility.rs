@@ -1,4 +1,6 @@
-//! Values in visibility queries, which must not leave their quotes.
+//! Values in visibility queries, which must not leave their quotes, and in what the index answers.
+
+use temporalio_common::protos::temporal::api::common::v1::SearchAttributes;
 
 /// Those whose attribute has one of these values. What cannot be quoted is left out, and with nothing left nothing is found: a query
 /// that an id could change is no help to anybody.
@@ -22,6 +24,18 @@ pub fn none_of(attribute: &str, values: &[String]) -> String {
 #[must_use]
 pub fn is_quotable(value: &str) -> bool {
     !value.is_empty() && quoted(value).is_some()
+}
+
+/// The WorkloadId among the search attributes of an execution, or of a start.
+#[must_use]
+pub fn workload_tag(attributes: Option<SearchAttributes>) -> Option<String> {
+    let payload = attributes?.indexed_fields.remove("WorkloadId")?;
+    match serde_json::from_slice(&payload.data).ok()? {
+        serde_json::Value::String(id) => Some(id),
+        // Some stores answer with a list of one.
+        serde_json::Value::Array(ids) => ids.into_iter().find_map(|id| id.as_str().map(str::to_owned)),
+        _ => None,
+    }
 }
 
 /// Those that can be quoted, as a query lists them; nothing when none can.

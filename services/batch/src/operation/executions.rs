@@ -6,7 +6,7 @@ use super::{
     job::Moment,
     server::{TemporalServer, timed},
 };
-use quell_mesh::error::Error;
+use quell_mesh::{Marks, error::Error, visibility::workload_tag};
 use temporalio_common::protos::temporal::api::{
     common::v1::WorkflowExecution,
     enums::v1::WorkflowExecutionStatus,
@@ -35,6 +35,8 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) row: Row,
+    /// By what it may be protected.
+    pub(crate) marks: Marks,
     /// Running or Paused.
     pub(crate) open: bool,
     /// Events.
@@ -117,6 +119,11 @@ impl Executions for TemporalServer {
             cancel_requested: more.cancel_requested,
             last_reset: more.last_reset_time.map(|time| Moment::new(time.seconds, time.nanos)),
             was_reset: !more.reset_run_id.is_empty(),
+            marks: Marks {
+                workflow_type: info.r#type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default(),
+                workload_id: workload_tag(info.search_attributes.clone()).unwrap_or_default(),
+                task_queue: info.task_queue.clone(),
+            },
             row: Row::of(info),
         }))
     }

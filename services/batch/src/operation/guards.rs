@@ -1,22 +1,15 @@
 //! What is held against an operation before the server gets it: how many it is about, and what is protected.
 
 use super::{
-    action::{Action, Execution, Selection},
+    action::{Action, Selection},
     server::JobServer,
     spec::Spec,
 };
-use quell_api::target::OPEN;
-use quell_mesh::{
-    error::Error,
-    visibility::{is_quotable, one_of},
-};
-use std::time::Duration;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use quell_mesh::error::Error;
 
-/// Ids of one query: it must stay within what any store takes.
-const VALUES: usize = 100;
-
-/// Pauses while the server has no room for a count, in milliseconds.
-const PAUSES_MS: [u64; 4] = [100, 300, 1_000, 2_000];
+/// Descriptions in flight at a time.
+const AT_ONCE: usize = 16;
 
 /// Counts what matches. That also proves the query: the server would take a malformed one, fail on it for ever and keep the slot.
 pub(crate) async fn counted(server: &dyn JobServer, spec: &Spec) -> Result<i64, Error> {
@@ -33,8 +26,8 @@ pub(crate) async fn guarded(server: &dyn JobServer, spec: &Spec) -> Result<i64, 
     Ok(matched)
 }
 
-/// Refuses an operation on what the configuration protects, whatever it would do to it. Gives the conditions that leave out what comes
-/// later; a list gets no longer, and needs none.
+/// Refuses an operation on what the configuration protects, whatever it would do to it. Gives the conditions that leave out of a query what
+/// comes later.
 pub(crate) async fn unprotected(server: &dyn JobServer, spec: &Spec) -> Result<Vec<String>, Error> {
     let protected = server.protected();
     let held = |counted: i64| u64::try_from(counted).unwrap_or(0);
@@ -46,55 +39,18 @@ pub(crate) async fn unprotected(server: &dyn JobServer, spec: &Spec) -> Result<V
         }
         Selection::Executions(_) if protected.is_empty() => Ok(Vec::new()),
         Selection::Executions(list) => {
-            let ids = quotable(list)?;
-            let open = if spec.action.kind().may_be_closed() {
-                String::new()
-            } else {
-                format!(" AND {OPEN}")
-            };
-            let mut chunks = Vec::new();
-            for ids in ids.chunks(VALUES) {
-                let query = format!("{}{open}", one_of("WorkflowId", ids));
-                // Proves the query as well: what the namespace may not know after that is an attribute.
-                if patiently(server, &query).await? > 0 {
-                    chunks.push(query);
-                }
-            }
-            let chunks = &chunks;
-            let count = |condition: String| async move {
-                let mut sum = 0;
-                for chunk in chunks {
-                    sum += held(patiently(server, &format!("{chunk} AND {condition}")).await?);
-                }
-                Ok(sum)
-            };
-            protected.guard("executions", count).await.map(|_| Vec::new())
+            // By Describe, since the index may not have the youngest yet.
+            let closed = spec.action.kind().may_be_closed();
+            let seen: Vec<_> = stream::iter(list.clone())
+                .map(|execution| async move { server.look(&execution).await })
+                .buffered(AT_ONCE)
+                .try_collect()
+                .await?;
+            let touched = seen.into_iter().flatten().filter(|seen| seen.open || closed);
+            let marks: Vec<_> = touched.map(|seen| seen.marks).collect();
+            protected.guard_each("executions", &marks).map(|()| Vec::new())
         }
     }
-}
-
-/// Counts once there is room: a long list takes more questions than a namespace is asked in a second.
-async fn patiently(server: &dyn JobServer, query: &str) -> Result<i64, Error> {
-    for pause in PAUSES_MS {
-        match server.count(query).await {
-            Err(Error::ResourceExhausted { .. }) => tokio::time::sleep(Duration::from_millis(pause)).await,
-            answer => return answer,
-        }
-    }
-    server.count(query).await
-}
-
-/// The workflow ids of a list, which the index is to be asked about.
-fn quotable(list: &[Execution]) -> Result<Vec<String>, Error> {
-    let ids = list.iter().enumerate().map(|(n, execution)| {
-        let id = &execution.workflow_id;
-        if is_quotable(id) {
-            return Ok(id.clone());
-        }
-        let text = "cannot be held against what is protected: it has a backslash, or quotes of both kinds";
-        Err(Error::invalid(format!("executions[{n}].workflow_id"), text))
-    });
-    ids.collect()
 }
 
 /// What the job is to work on, without what is protected. A reset by query is bounded by the newest execution that matches now: when the

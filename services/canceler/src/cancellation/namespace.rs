@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quell_mesh::{NamespaceClient, no_retry};
+use quell_mesh::{NamespaceClient, no_retry, visibility::workload_tag};
 use quell_sweep::{CallError, CallErrorKind, DescribeReply, PageToken, Pin, Row, StopReply};
 use temporalio_client::{Client, grpc::WorkflowService};
 use temporalio_common::protos::temporal::api::{
@@ -365,17 +365,6 @@ fn keyword(value: &str) -> Payload {
         .into(),
         data: serde_json::Value::from(value).to_string().into_bytes(),
         ..Default::default()
-    }
-}
-
-/// The WorkloadId among search attributes.
-pub(crate) fn workload_tag(attributes: Option<SearchAttributes>) -> Option<String> {
-    let payload = attributes?.indexed_fields.remove("WorkloadId")?;
-    match serde_json::from_slice(&payload.data).ok()? {
-        serde_json::Value::String(id) => Some(id),
-        // Some stores answer with a list of one.
-        serde_json::Value::Array(ids) => ids.into_iter().find_map(|id| id.as_str().map(str::to_owned)),
-        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use futures::{StreamExt as _, stream};
+use quell_mesh::visibility::workload_tag;
 use serde::{Deserialize, Serialize};
 use temporalio_common::protos::temporal::api::{
     schedule::v1::{ScheduleListEntry, SchedulePatch, ScheduleState, schedule_action::Action},
@@ -19,7 +20,7 @@ use temporalio_common::protos::temporal::api::{
 use tonic::{Code, Status};
 
 use super::{
-    namespace::{Namespace, workload_tag},
+    namespace::Namespace,
     status::{call_error, is_passing},
 };
 
