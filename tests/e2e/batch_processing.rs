@@ -5,7 +5,7 @@ use crate::{
     details,
     harness::{mesh, unique},
     outside::{self, json},
-    poll::{LONG, SOON, eventually, when},
+    poll::{LONG, SOON, VERY_LONG, eventually, when},
 };
 use quell_api::work::v1::{
     BatchProcessing, BatchProcessingPlan, BatchProcessingResult, BatchProcessingSpec, GetBatchProcessingRequest,
@@ -13,13 +13,9 @@ use quell_api::work::v1::{
     WatchBatchProcessingRequest, batch_processing_service_client::BatchProcessingServiceClient,
 };
 use quell_cli::dev::Part;
-use std::time::Duration;
 use tonic::{Code, transport::Channel};
 
 pub(crate) type Processings = BatchProcessingServiceClient<Channel>;
-
-/// 656 workflows on a machine that others use: a minute or more.
-const VERY_LONG: Duration = Duration::from_secs(600);
 
 fn squares(total_numbers: u64) -> BatchProcessingSpec {
     BatchProcessingSpec {

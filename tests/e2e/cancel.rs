@@ -200,7 +200,12 @@ pub(crate) async fn receipt(client: &mut Canceler, id: &str) -> Receipt {
 
 /// Waits, without Watch, until a cancellation has a receipt: for a canceler that is killed meanwhile.
 pub(crate) async fn eventual_receipt(client: &mut Canceler, id: &str) -> Receipt {
-    eventually(LONG, &format!("cancellation {id} ends"), async || {
+    eventual_receipt_within(LONG, client, id).await
+}
+
+/// The same within a time of its own.
+pub(crate) async fn eventual_receipt_within(deadline: std::time::Duration, client: &mut Canceler, id: &str) -> Receipt {
+    eventually(deadline, &format!("cancellation {id} ends"), async || {
         match client
             .get_receipt(GetReceiptRequest {
                 cancellation_id: id.to_owned(),
@@ -379,7 +384,17 @@ pub(crate) async fn look_at(client: &mut Snowballs, id: &str) -> Result<Snowball
 
 /// Waits until a snowball has grown to that many open workflows.
 pub(crate) async fn grown(client: &mut Snowballs, id: &str, open: i64) -> Snowball {
-    eventually(LONG, &format!("{id} has {open} open workflows"), async || {
+    grown_within(LONG, client, id, open).await
+}
+
+/// The same within a time of its own.
+pub(crate) async fn grown_within(
+    deadline: std::time::Duration,
+    client: &mut Snowballs,
+    id: &str,
+    open: i64,
+) -> Snowball {
+    eventually(deadline, &format!("{id} has {open} open workflows"), async || {
         let snowball = look_at(client, id).await?;
         if snowball.open >= open {
             Ok(snowball)

@@ -3,7 +3,7 @@
 
 use crate::{
     harness::{mesh, unique},
-    poll::{LONG, eventually},
+    poll::{LONG, VERY_LONG, eventually},
     shop::{Orders, Shop, ended, fault, get, has_ended, held, place, placing, settled},
 };
 use quell_api::work::v1::{CancelOrderRequest, OrderAction, OrderFault, OrderFaultKind, OrderStatus};
@@ -11,9 +11,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use OrderAction::{CancelShipment, ChargePayment, RefundPayment, ReleaseInventory, ReserveInventory, ScheduleShipment};
-
-/// Up to a hundred orders, and some seconds until the server notices each dead worker.
-const VERY_LONG: Duration = Duration::from_secs(600);
 
 /// Longer than it takes the server to notice a dead worker (10 s) and the next one to go on.
 const ROUND: Duration = Duration::from_secs(25);

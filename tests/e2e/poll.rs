@@ -16,6 +16,8 @@ const ONE_LOOK: Duration = Duration::from_secs(30);
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// For what moves hundreds of workflows on a slow machine.
 pub(crate) const LONG: Duration = Duration::from_secs(180);
+/// For what moves thousands of workflows, or waits again and again until a server notices a dead worker.
+pub(crate) const VERY_LONG: Duration = Duration::from_secs(600);
 
 /// Looks until `look` gives a value, and returns it. An `Err` says what was seen instead.
 ///

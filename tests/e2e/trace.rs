@@ -5,19 +5,27 @@
 //! behind is held to the same.
 
 use crate::{
-    cancel::{self, grown, snowball},
+    cancel::{eventual_receipt_within, grown_within, snowball},
     harness::{Mesh, batch_slot, mesh, unique},
     metrics,
     outside::json,
-    poll::{LONG, eventually, when},
+    poll::{LONG, VERY_LONG, eventually, when},
 };
-use quell_api::{canceler::v1::Verdict, work::v1::SnowballSpec};
+use quell_api::{
+    canceler::v1::Verdict,
+    work::v1::{SnowballProducer, SnowballSpec},
+};
 use quell_cli::dev::Part;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most spans of one cancellation, whatever its size.
 const MAX_SPANS: usize = 300;
+
+/// The span that a caller's own trace begins with, in no service.
+const CALLER: &str = "00f067aa0ba902b7";
+/// The last span of a cancellation.
+const END: &str = "CompleteWorkflow:BulkCancelWorkflow";
 
 /// A span, as Jaeger shows it.
 pub(crate) struct Span {
@@ -57,23 +65,54 @@ fn spans(trace: &Value) -> Vec<Span> {
 
 #[tokio::test]
 async fn one_trace_holds_the_callers_grpcurl_and_all_three_services() {
+    let shape = SnowballSpec {
+        width: 15,
+        depth: 2,
+        ..Default::default()
+    };
+    let (mesh, trace) = traced_by_both(shape, 241).await;
+    let spans = whole(&mesh, &trace, Some(CALLER), END).await;
+    check_edges(&spans, &[OF_A_CANCELLATION, OF_A_BATCH].concat());
+    metrics::tell_of_a_cancellation(&mesh, 241.0).await;
+}
+
+/// A long one goes on in new traces, each linked with the one before: none is too large to be read, and together they hold all. Some ten minutes: `cargo test --test e2e -- --ignored twenty_thousand`.
+#[tokio::test]
+#[ignore = "measures what the test before shows in small"]
+async fn linked_traces_hold_a_cancellation_of_twenty_thousand() {
+    let shape = SnowballSpec {
+        width: 20_000,
+        depth: 1,
+        lifetime: Some(prost_types::Duration {
+            seconds: 86_400,
+            nanos: 0,
+        }),
+        producer: SnowballProducer::Client.into(),
+        ..Default::default()
+    };
+    let (mesh, trace) = traced_by_both(shape, 20_000).await;
+    let mut spans = whole(&mesh, &trace, Some(CALLER), END).await;
+    spans.extend(parts(&mesh, &trace).await);
+    check_edges(&spans, &[OF_A_CANCELLATION, OF_A_BATCH].concat());
+}
+
+/// Once so many are open, stops a snowball through the server's batch, begun by `grpcurl` in a trace of the caller's.
+async fn traced_by_both(shape: SnowballSpec, open: i64) -> (Mesh, String) {
     let mesh = mesh().await;
     let _slot = batch_slot().await;
     let id = unique("trace");
     let mut work = mesh.snowballs();
     let shape = SnowballSpec {
-        width: 15,
-        depth: 2,
         workload_id: id.clone(),
-        ..Default::default()
+        ..shape
     };
     let started = snowball(&mut work, shape).await;
-    grown(&mut work, &started.snowball_id, 241).await;
+    grown_within(VERY_LONG, &mut work, &started.snowball_id, open).await;
 
-    let (trace_id, caller) = (uuid::Uuid::new_v4().simple().to_string(), "00f067aa0ba902b7");
-    let traceparent = format!("traceparent: 00-{trace_id}-{caller}-01");
+    let trace_id = uuid::Uuid::new_v4().simple().to_string();
+    let traceparent = format!("traceparent: 00-{trace_id}-{CALLER}-01");
     let request = serde_json::json!({"spec": {
-        "target": {"workloadId": id}, "reason": "a trace", "engine": "ENGINE_BOTH", "confirmPoll": "0.5s",
+        "target": {"workloadId": id}, "reason": "a trace", "engine": "ENGINE_BOTH", "confirmPoll": "0.5s", "maxAffected": "100000",
     }});
     let flags = ["-H", traceparent.as_str(), "-d", &request.to_string()];
     let start = mesh
@@ -84,24 +123,25 @@ async fn one_trace_holds_the_callers_grpcurl_and_all_three_services() {
         )
         .await;
     let cancellation = json(&start.ok())["cancellationId"].as_str().expect("an id").to_owned();
-    let receipt = cancel::eventual_receipt(&mut mesh.cancellations(), &cancellation).await;
+    let receipt = eventual_receipt_within(VERY_LONG, &mut mesh.cancellations(), &cancellation).await;
     assert_eq!(receipt.verdict(), Verdict::Clean, "{receipt:#?}");
     assert_eq!(
         receipt.trace_id, trace_id,
         "the receipt leads to the caller's own trace"
     );
-
-    let spans = whole(&mesh, &trace_id, Some(caller), "CompleteWorkflow:BulkCancelWorkflow").await;
-    check_edges(&spans, &[OF_A_CANCELLATION, OF_A_BATCH].concat());
-    metrics::tell_of_a_cancellation(&mesh, 241.0).await;
+    println!(
+        "{open} open: {} stopped by us, {} by others, first zero after {:?}",
+        receipt.stopped, receipt.closed_by_others, receipt.time_to_first_zero
+    );
+    (mesh, trace_id)
 }
 
 /// A snowball, an order and a tree of squares, begun in one trace of a caller's.
 #[tokio::test]
 async fn the_other_workloads_are_in_their_callers_trace_too() {
     let mesh = mesh().await;
-    let (trace_id, caller) = (uuid::Uuid::new_v4().simple().to_string(), "00f067aa0ba902b7");
-    let traceparent = format!("traceparent: 00-{trace_id}-{caller}-01");
+    let trace_id = uuid::Uuid::new_v4().simple().to_string();
+    let traceparent = format!("traceparent: 00-{trace_id}-{CALLER}-01");
     for (method, request) in [
         (
             "quell.work.v1.SnowballService/StartSnowball",
@@ -121,7 +161,7 @@ async fn the_other_workloads_are_in_their_callers_trace_too() {
         let flags = ["-H", traceparent.as_str(), "-d", &request.to_string()];
         mesh.grpcurl(Part::Work, &flags, &[method]).await.ok();
     }
-    let spans = whole(&mesh, &trace_id, Some(caller), "CompleteWorkflow:CancelableWorkflow").await;
+    let spans = whole(&mesh, &trace_id, Some(CALLER), "CompleteWorkflow:CancelableWorkflow").await;
     check_edges(&spans, OF_WORKLOADS);
 }
 
@@ -134,21 +174,7 @@ pub(crate) async fn whole(mesh: &Mesh, trace_id: &str, caller: Option<&str>, las
         let traces = answer["data"].as_array().ok_or("no data")?;
         when(traces.len() == 1, || format!("{} traces", traces.len()))?;
         let spans = spans(&traces[0]);
-        let ids: BTreeSet<_> = spans.iter().map(|span| span.id.as_str()).chain(caller).collect();
-        let is_orphan = |span: &&Span| match span.parent.as_deref() {
-            Some(parent) => !ids.contains(parent),
-            None => caller.is_some(),
-        };
-        let orphans: Vec<_> = spans.iter().filter(is_orphan).map(Span::label).collect();
-        when(orphans.is_empty(), || {
-            format!(
-                "{} of {} spans without a parent: {orphans:?}",
-                orphans.len(),
-                spans.len()
-            )
-        })?;
-        let roots = spans.iter().filter(|span| span.parent.is_none()).count();
-        when(roots == usize::from(caller.is_none()), || format!("{roots} roots"))?;
+        complete(&spans, caller)?;
         let ended = spans.iter().any(|span| span.operation == last);
         when(ended, || format!("no {last} among {} spans", spans.len()))?;
         Ok(spans)
@@ -156,6 +182,57 @@ pub(crate) async fn whole(mesh: &Mesh, trace_id: &str, caller: Option<&str>, las
     .await;
     assert!(spans.len() <= MAX_SPANS, "{} spans", spans.len());
     spans
+}
+
+/// No span has lost its parent, and there is one root.
+fn complete(spans: &[Span], caller: Option<&str>) -> Result<(), String> {
+    let ids: BTreeSet<_> = spans.iter().map(|span| span.id.as_str()).chain(caller).collect();
+    let is_orphan = |span: &&Span| match span.parent.as_deref() {
+        Some(parent) => !ids.contains(parent),
+        None => caller.is_some(),
+    };
+    let orphans: Vec<_> = spans.iter().filter(is_orphan).map(Span::label).collect();
+    when(orphans.is_empty(), || {
+        format!(
+            "{} of {} spans without a parent: {orphans:?}",
+            orphans.len(),
+            spans.len()
+        )
+    })?;
+    let roots = spans.iter().filter(|span| span.parent.is_none()).count();
+    when(roots == usize::from(caller.is_none()), || format!("{roots} roots"))
+}
+
+/// The spans of the traces that a cancellation went on in, found by their links; as if all were in its first one.
+async fn parts(mesh: &Mesh, first: &str) -> Vec<Span> {
+    let (mut all, mut before) = (Vec::new(), first.to_owned());
+    for part in 2.. {
+        let root = format!("RunWorkflow:BulkCancelWorkflow part {part}");
+        let path = format!(
+            "/api/traces?service=quell-canceler&limit=1500&lookback=2h&operation={}",
+            root.replace(':', "%3A").replace(' ', "%20")
+        );
+        let answer = mesh.jaeger(&path).await.expect("Jaeger answers");
+        let traces = answer["data"].as_array().expect("traces");
+        let follows = |trace: &&Value| {
+            let of_root = trace["spans"].as_array().into_iter().flatten();
+            let mut links = of_root.flat_map(|span| span["references"].as_array().into_iter().flatten());
+            links.any(|link| link["traceID"] == before.as_str())
+        };
+        let Some(trace) = traces.iter().find(follows) else {
+            break;
+        };
+        let mut spans = spans(trace);
+        complete(&spans, None).expect("the part is whole");
+        assert!(spans.len() <= MAX_SPANS, "{} spans in part {part}", spans.len());
+        println!("part {part}: {} spans", spans.len());
+        for span in spans.iter_mut().filter(|span| span.operation == root) {
+            span.operation = "RunWorkflow:BulkCancelWorkflow".to_owned();
+        }
+        all.extend(spans);
+        before = trace["traceID"].as_str().expect("an id").to_owned();
+    }
+    all
 }
 
 /// Checks that each of these edges is there: child and parent, each as "service operation"; what is in no service is "caller".
