@@ -68,7 +68,20 @@ pub(super) async fn refused(own: &Own) {
             }
         }
     }
-    own.all_are(&ids, WorkflowExecutionStatus::Running).await;
+    // One that the index may not have yet.
+    let young = [format!("{id}-young")];
+    let started = start_one(&own.client, "Payments", young[0].clone(), &id).await;
+    started.expect("Temporal starts it");
+    let refused = own.batches.clone().start_batch_operation(by_list(&young)).await;
+    let reason = details::reason(
+        "a young one",
+        &refused.expect_err("protected"),
+        Code::FailedPrecondition,
+    );
+    assert_eq!(reason, "PROTECTED_TARGET");
+
+    own.all_are(&[&ids[..], &young].concat(), WorkflowExecutionStatus::Running)
+        .await;
     let operation = own.run(by_list(&ids[..1])).await;
     assert_eq!(operation.completed, 1, "its neighbours are free: {operation:?}");
 }
