@@ -33,20 +33,22 @@ KIND, A_SECOND, SECONDS, DEADLINE = "Sleeper", 20, 20, 30
 
 
 class Start:
-    """A client that starts executions at an even pace until it is told to end, or its time is over."""
+    """A client that starts executions at an even pace until it is told to end, or its time is over. What it has not started in time it leaves."""
 
     def __init__(self, client, workload, seconds):
         self.client, self.workload, self.seconds = client, workload, seconds
-        self.started, self.over = 0, asyncio.Event()
+        self.started, self.longest_gap, self.over = 0, 0.0, asyncio.Event()
 
     async def run(self):
         tags = TypedSearchAttributes([SearchAttributePair(WORKLOAD, self.workload)])
-        began = time.monotonic()
-        while not self.over.is_set() and self.started < A_SECOND * self.seconds:
+        last = began = time.monotonic()
+        while not self.over.is_set() and time.monotonic() < began + self.seconds:
             name = f"{self.workload}-{self.started}"
             await self.client.start_workflow(KIND, id=name, task_queue="nobody", search_attributes=tags)
             self.started += 1
-            await asyncio.sleep(max(0, began + self.started / A_SECOND - time.monotonic()))
+            now = time.monotonic()
+            self.longest_gap, last = max(self.longest_gap, now - last), now
+            await asyncio.sleep(1 / A_SECOND)
         self.ended = time.time()
 
 
@@ -58,7 +60,10 @@ async def stop(mesh, workload, *more):
         PROGRAMS / "quell", *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     out, _ = await ran.communicate()
-    return json.loads(out.splitlines()[-1])["receipt"], time.monotonic() - began, time.time()
+    said = json.loads(out.splitlines()[-1])
+    if "receipt" not in said:
+        raise RuntimeError(f"quell stop: {said}")
+    return said["receipt"], time.monotonic() - began, time.time()
 
 
 async def running(client, workload):
@@ -87,7 +92,7 @@ async def finite(client, mesh, n):
         wrong.append(f"FALSE CLEAN: early {early}, open afterwards {open_after}")
     if len(seen) != source.started:
         wrong.append(f"{source.started} started, {len(seen)} in the index")
-    return {"client": "finite", "zero_after_last_start": (max(closed) - last).total_seconds(), "seconds": took, "wrong": wrong}
+    return {"client": "finite", "longest_gap": source.longest_gap, "zero_after_last_start": (max(closed) - last).total_seconds(), "seconds": took, "wrong": wrong}
 
 
 async def endless(client, mesh, n):
@@ -123,17 +128,22 @@ async def main():
 
         async def one(run, n):
             async with places:
-                result = await run(client, mesh, n)
+                try:
+                    result = await run(client, mesh, n)
+                except RuntimeError as error:
+                    result = {"client": run.__name__, "wrong": [str(error)]}
                 print(json.dumps({"n": n, **result}), flush=True)
                 return result
 
         results = await asyncio.gather(*(one(run, n) for n in range(RUNS) for run in (finite, endless)))
     finally:
-        quell.terminate()
+        if quell.returncode is None:
+            quell.terminate()
         await quell.wait()
-    after = sorted(one["zero_after_last_start"] for one in results if one["client"] == "finite")
+    after = sorted(one["zero_after_last_start"] for one in results if "zero_after_last_start" in one)
     wrong = [problem for one in results for problem in one["wrong"]]
     print(f"{RUNS} runs of each, {AT_ONCE} at once: {sum('FALSE' in problem for problem in wrong)} false CLEAN, {len(wrong)} problems")
+    print(f"longest pause of a client: {max(one.get('longest_gap', 0) for one in results):.2f} s")
     print(f"last closed after the last start: median {statistics.median(after):.2f} s, at most {after[-1]:.2f} s")
     sys.exit(1 if wrong else 0)
 

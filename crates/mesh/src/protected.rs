@@ -21,7 +21,7 @@ pub struct Protected {
 pub struct Marks {
     /// Its workflow type.
     pub workflow_type: String,
-    /// Its value of `WorkloadId`.
+    /// Its value of `WorkloadId`, which is a Keyword; of a list the first one.
     pub workload_id: String,
     /// Its task queue.
     pub task_queue: String,

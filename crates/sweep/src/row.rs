@@ -34,6 +34,14 @@ pub struct Row {
     pub descends: bool,
 }
 
+impl Row {
+    /// Whether the server says that it is the root of its tree. One without a parent may also be one of which the server does not say.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.parent_workflow_id.is_none() && self.root_workflow_id == self.workflow_id
+    }
+}
+
 /// What a cancellation may stop, as far as a single row can tell. The query narrows further.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -2,8 +2,8 @@
 //!
 //! - **Parents first.** A child that is killed first fails its parent, which cannot be undone; but visibility lists newest
 //!   first. So rows are buffered until the listing ends; then whatever has children goes, the oldest first, and after it
-//!   the leaves, the newest first, so that the server's cascade and we do not chase the same ones. What has no parent
-//!   need not wait for the listing, since it is nobody's child. When the buffer fills up, its oldest go while listing
+//!   the leaves, the newest first, so that the server's cascade and we do not chase the same ones. A root need
+//!   not wait for the listing, since it is nobody's child. When the buffer fills up, its oldest go while listing
 //!   waits for room: then the order holds within the buffer only, and it is for the plan to cut windows small enough.
 //! - **Chain pins.** A stop is aimed at all runs from one first run. A row does not tell the first run, so the listed
 //!   run is taken for it, which is right unless it continued as new; if not the server says "not found", and Describe
@@ -55,7 +55,7 @@ pub struct Window {
     limiter: Limiter,
     pace: Pace,
     listing: Listing,
-    /// Whether the buffer ever met its bound: from then on stops go on while listing does.
+    /// Whether the buffer ever met its bound: from then on all stops go on while listing does, not those of roots only.
     overflowed: bool,
     /// Listed, not begun.
     buffer: Queue,

@@ -35,6 +35,9 @@ pub(super) struct ChaosArgs {
     /// Workflows, of one activity each.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     workflows: u32,
+    /// Workflow starts in flight. A server that is given more than it can start in time loses tasks of its own (docs/drain.md).
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+    concurrency: u32,
     /// How long each activity takes, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "0.1", value_parser = seconds)]
     activity_sleep: Duration,
@@ -80,7 +83,7 @@ impl ChaosArgs {
             heartbeat_timeout: wire(self.heartbeat_timeout),
             attempts: self.attempts,
             activity_task_queue: queue.to_owned(),
-            concurrency: 0,
+            concurrency: self.concurrency,
         }
     }
 }

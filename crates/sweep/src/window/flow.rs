@@ -195,8 +195,9 @@ impl Window {
             .map(|(_, target)| target);
         let is_due = due.is_some();
         let in_order = self.listing == Listing::Ended || self.overflowed;
-        // Nothing that is still to be listed comes before what has no parent.
-        let may_begin = |target: &&Target| in_order || target.row.parent_workflow_id.is_none();
+        // Nothing that is still to be listed comes before a root. One that asks lists again, and counts what it is shown.
+        let asks = self.ask.is_some();
+        let may_begin = |target: &&Target| in_order || (!asks && target.row.is_root());
         let candidate = due.or_else(|| self.buffer.peek().filter(may_begin))?;
         let is_stop = candidate.call == Call::Stop;
         let needs_charge = is_stop && !candidate.charged;

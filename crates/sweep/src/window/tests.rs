@@ -112,16 +112,20 @@ fn child(id: &str, start_ms: u64, parent: &str) -> Row {
 }
 
 #[test]
-fn only_what_has_no_parent_goes_while_listing_goes_on() {
+fn only_roots_go_while_listing_goes_on() {
     let mut window = window(10);
-    let page = vec![row("alone", 40), child("leaf", 30, "alone")];
+    let root = |id: &str, start_ms| Row {
+        root_workflow_id: id.to_owned(),
+        ..row(id, start_ms)
+    };
+    let page = vec![root("alone", 40), child("leaf", 30, "alone")];
     list(&mut window, page, Some(PageToken(vec![1])));
     assert!(matches!(step(&mut window, 0), Step::List { .. }));
     assert!(
         matches!(step(&mut window, 0), Step::Wait { .. }),
         "the leaf may have a sibling before it, or children"
     );
-    window.on_page(0, vec![row("root", 10)], Some(PageToken(vec![2])));
+    window.on_page(0, vec![root("root", 10)], Some(PageToken(vec![2])));
     assert!(matches!(step(&mut window, 0), Step::List { .. }));
     assert_eq!(stop(&mut window, 0).1.workflow_id, "root");
     assert!(matches!(step(&mut window, 0), Step::Wait { .. }));

@@ -1,7 +1,7 @@
 //! What is held against an operation before the server gets it: how many it is about, and what is protected.
 
 use super::{
-    action::{Action, Selection},
+    action::{Action, Execution, Kind, Selection},
     server::JobServer,
     spec::Spec,
 };
@@ -41,7 +41,15 @@ pub(crate) async fn unprotected(server: &dyn JobServer, spec: &Spec) -> Result<V
         Selection::Executions(list) => {
             // By Describe, since the index may not have the youngest yet.
             let closed = spec.action.kind().may_be_closed();
-            let seen: Vec<_> = stream::iter(list.clone())
+            // The reset of an earlier run ends the current one of that id.
+            let resets = spec.action.kind() == Kind::Reset;
+            let earlier = list.iter().filter(|one| resets && !one.run_id.is_empty());
+            let current = earlier.map(|one| Execution {
+                run_id: String::new(),
+                ..one.clone()
+            });
+            let all: Vec<_> = list.iter().cloned().chain(current).collect();
+            let seen: Vec<_> = stream::iter(all)
                 .map(|execution| async move { server.look(&execution).await })
                 .buffered(AT_ONCE)
                 .try_collect()

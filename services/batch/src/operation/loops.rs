@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Pause between two looks at a job.
 const POLL: Duration = Duration::from_secs(1);
 /// First pause while somebody else has the slot; doubled up to [`SLOT_WAIT_MAX`]. Each try costs one of the ten List and
-/// Count calls a second that a namespace has.
+/// Count calls a second that a namespace has, or, for a list where something is protected, a Describe of each.
 const SLOT_WAIT: Duration = Duration::from_secs(1);
 /// Longest pause while somebody else has the slot.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(8);

@@ -217,12 +217,29 @@ async fn what_is_protected_is_refused_before_anything_is_queued() {
             assert_eq!(violations[0].2, "holds 2 executions whose WorkflowType is protected");
         }
     }
+    let mut earlier_run = listed(&["a"]);
+    earlier_run.executions[0].run_id = "earlier".to_owned();
+    let reset = StartBatchOperationRequest {
+        kind: BatchOperationKind::Reset.into(),
+        reset: Some(BatchReset {
+            to: Some(To::LastWorkflowTask(true)),
+            ..BatchReset::default()
+        }),
+        ..earlier_run.clone()
+    };
+    let refused = api.start(reset).await.unwrap_err();
+    assert_eq!(
+        refused.reason(),
+        Reason::ProtectedTarget,
+        "it would end the current run"
+    );
     assert!(records.started().is_empty());
 
     server.world().held = 0;
     api.start(start("1", "a")).await.unwrap();
+    api.start(earlier_run).await.unwrap();
     api.start(listed(&["closed", "free", "unknown"])).await.unwrap();
-    assert_eq!(records.started().len(), 2);
+    assert_eq!(records.started().len(), 3);
 }
 
 #[tokio::test]
