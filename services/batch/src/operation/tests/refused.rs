@@ -218,7 +218,7 @@ async fn what_is_protected_is_refused_before_anything_is_queued() {
         }
     }
     let mut earlier_run = listed(&["a"]);
-    earlier_run.executions[0].run_id = "earlier".to_owned();
+    earlier_run.executions[0].run_id = "0199f0c2-0000-7000-8000-000000000001".to_owned();
     let reset = StartBatchOperationRequest {
         kind: BatchOperationKind::Reset.into(),
         reset: Some(BatchReset {
