@@ -14,7 +14,7 @@ use quell_api::{
     work::v1::{ProbeSpec, SnowballSpec, StartSnowballRequest},
 };
 use quell_cli::dev::Part;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, error::Error as _, time::Duration};
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
@@ -80,7 +80,18 @@ impl Calls {
 }
 
 fn code(ended: Result<(), Status>) -> Code {
-    ended.map_or_else(|status| status.code(), |()| Code::Ok)
+    let Err(status) = ended else {
+        return Code::Ok;
+    };
+    // A call that waited for its turn on a connection that closed was never sent; tonic's client calls that CANCELLED.
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.downcast_ref().is_some_and(hyper::Error::is_canceled) {
+            return Code::Unavailable;
+        }
+        source = error.source();
+    }
+    status.code()
 }
 
 /// Ends a service by SIGTERM in the middle of its work, checks how it ends, and starts it again.
