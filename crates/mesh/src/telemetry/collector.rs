@@ -11,6 +11,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttp
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Handle;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+use tonic::transport::ClientTlsConfig;
 
 use super::{TelemetryError, pairs};
 use crate::config::{CollectorSettings, OtlpProtocol};
@@ -19,12 +20,20 @@ use crate::config::{CollectorSettings, OtlpProtocol};
 pub(super) fn exporter(settings: &CollectorSettings) -> Result<SpanExporter, TelemetryError> {
     let headers = headers(settings)?;
     match settings.protocol {
-        OtlpProtocol::Grpc => Ok(SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(&settings.endpoint)
-            .with_timeout(settings.timeout)
-            .with_metadata(MetadataMap::from_headers(headers))
-            .build()?),
+        OtlpProtocol::Grpc => {
+            let builder = SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(&settings.endpoint)
+                .with_timeout(settings.timeout)
+                .with_metadata(MetadataMap::from_headers(headers));
+            // By itself the exporter trusts nobody.
+            let builder = if settings.endpoint.starts_with("https:") {
+                builder.with_tls_config(ClientTlsConfig::new().with_native_roots())
+            } else {
+                builder
+            };
+            Ok(builder.build()?)
+        }
         OtlpProtocol::Http => {
             let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
             let headers: HashMap<String, String> = headers
