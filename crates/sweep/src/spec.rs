@@ -110,7 +110,7 @@ pub struct WindowSettings {
     /// Most stops that are reserved durably at a time ([`crate::Step::Reserve`]); 1,000 by default. Close to the cap fewer
     /// are, so that an attempt that is lost does not take what is left of it.
     pub reserve_chunk: u64,
-    /// How many of the last stops tell whether somebody else is faster, and how many leaves must be left for it to be worth another
+    /// How many of the last stops tell whether somebody else is at it, and how many leaves must be left for it to be worth another
     /// listing; 64 by default.
     pub late_sample: usize,
     /// Concurrency.

@@ -14,7 +14,7 @@
 //!   instead of stopped: only one that is really open makes the cap "reached".
 //! - **Asking** ([`crate::WindowSpec::ask`]): the same, with requests to end in place of stops, and listing goes on until the grace is
 //!   over or nothing is open any more.
-//! - **Others** who close what is listed, above all the server's cascade, are left to it while they are faster than we are.
+//! - **Others** who close what is listed, above all the server's cascade, have the first word, and are left to it while they are faster than we are.
 //! - **Retries** are per target, with growing delay. A failure is reported once, when there are no more tries.
 
 mod ask;

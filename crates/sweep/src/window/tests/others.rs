@@ -11,59 +11,133 @@ fn leaves(ids: std::ops::Range<u64>) -> Vec<Row> {
 }
 
 /// Stops the next so many, each with this answer; tells which.
-fn stop_some(window: &mut Window, count: usize, reply: impl Fn(usize) -> StopReply) -> Vec<String> {
+fn stop_some(window: &mut Window, now_ms: u64, count: usize, reply: impl Fn(usize) -> StopReply) -> Vec<String> {
     (0..count)
         .map(|n| {
-            let (slot, pin) = stop(window, 0);
-            window.on_stop(0, slot, reply(n), 1_000);
+            let (slot, pin) = stop(window, now_ms);
+            window.on_stop(now_ms, slot, reply(n), 1_000);
             pin.workflow_id
         })
         .collect()
 }
 
+/// Leaves the first listing to the others; at `now_ms` the window lists again, and these are shown.
+fn let_be(window: &mut Window, now_ms: u64, shown: Vec<Row>) {
+    let until_ms = match step(window, 0) {
+        Step::Wait { until_ms } => until_ms,
+        other => panic!("expected a pause, got {other:?}"),
+    };
+    assert_eq!(until_ms, Some(now_ms));
+    assert!(matches!(step(window, now_ms), Step::List { token: None }));
+    window.on_page(now_ms, shown, None);
+}
+
 #[test]
-fn while_most_stops_come_too_late_the_rest_is_listed_anew() {
+fn leaves_are_let_be_at_first_and_stopped_when_nobody_else_closes_them() {
     let mut window = window(1_000);
     list(&mut window, leaves(0..300), None);
-    // One more than half of 64, the last ones.
+    let_be(&mut window, 1_000, leaves(0..300));
+    stop_some(&mut window, 1_000, 300, |_| StopReply::Stopped);
+    let result = done(&mut window, 1_000);
+    assert!(result.complete, "{result:?}");
+    assert_eq!((result.counts.listed, result.counts.stopped), (300, 300));
+}
+
+#[test]
+fn a_few_leaves_are_not_worth_another_listing() {
+    let mut window = window(1_000);
+    list(&mut window, leaves(0..64), None);
+    stop_some(&mut window, 0, 64, |_| StopReply::Stopped);
+    assert_eq!(done(&mut window, 0).counts.pages, 1);
+}
+
+/// A window that has stopped a parent at 100 ms a stop, 4 at a time (a probe), which is 40 a second at most; then its leaves.
+fn after_parents(parents: u64) -> Window {
+    let mut window = window(10_000);
+    let mut rows: Vec<Row> = (0..parents).map(|n| row(&format!("parent-{n}"), n)).collect();
+    rows.extend(leaves(1_000..2_000));
+    list(&mut window, rows, None);
+    for _ in 0..parents {
+        let (slot, _) = stop(&mut window, 0);
+        window.on_stop(0, slot, StopReply::Stopped, 100_000);
+    }
+    window
+}
+
+#[test]
+fn while_others_are_twice_as_fast_as_we_would_be_they_are_let_be() {
+    let mut window = after_parents(16);
+    let ours = window.limiter();
+    assert_eq!((ours.limit, ours.latency_us), (8, 100_000), "80 a second");
+    let_be(&mut window, 1_000, leaves(1_000..1_840));
+    // 160 a second, 840 to go: that takes 5.2 s, of which a quarter.
+    let until_ms = 1_000 + 840 * 1_000 / 160 / 4;
+    assert_eq!(
+        step(&mut window, 1_000),
+        Step::Wait {
+            until_ms: Some(until_ms)
+        }
+    );
+    assert!(matches!(step(&mut window, until_ms), Step::List { token: None }));
+    window.on_page(until_ms, Vec::new(), None);
+    let result = done(&mut window, until_ms);
+    assert!(result.complete, "{result:?}");
+    assert_eq!((result.counts.listed, result.counts.stopped), (16, 16));
+}
+
+#[test]
+fn when_they_are_slower_than_that_we_go_on() {
+    let mut window = after_parents(16);
+    let_be(&mut window, 1_000, leaves(1_000..1_841));
+    stop_some(&mut window, 1_000, 841, |_| StopReply::Stopped);
+    assert_eq!(done(&mut window, 1_000).counts.stopped, 16 + 841);
+}
+
+#[test]
+fn while_more_than_a_quarter_comes_too_late_the_rest_is_listed_anew() {
+    let mut window = window(1_000);
+    list(&mut window, leaves(0..300), None);
+    let_be(&mut window, 1_000, leaves(0..300));
+    // One more than a quarter of 64, the last ones.
     let reply = |n| {
-        if n < 31 {
+        if n < 47 {
             StopReply::Stopped
         } else {
             StopReply::AlreadyCompleted
         }
     };
-    let begun = stop_some(&mut window, 64, reply);
-    assert_eq!(step(&mut window, 0), Step::Wait { until_ms: Some(1_000) });
-    assert!(matches!(step(&mut window, 1_000), Step::List { token: None }));
+    let begun = stop_some(&mut window, 1_000, 64, reply);
+    assert_eq!(step(&mut window, 1_000), Step::Wait { until_ms: Some(2_000) });
+    assert!(matches!(step(&mut window, 2_000), Step::List { token: None }));
     // Meanwhile the others have left 20; the index still shows one that was stopped.
     let mut shown = leaves(0..20);
     shown.push(Row {
         parent_workflow_id: Some("gone".to_owned()),
         ..row(&begun[0], 299)
     });
-    window.on_page(1_000, shown, None);
-    stop_some(&mut window, 20, |_| StopReply::Stopped);
-    let result = done(&mut window, 1_000);
+    window.on_page(2_000, shown, None);
+    stop_some(&mut window, 2_000, 20, |_| StopReply::Stopped);
+    let result = done(&mut window, 2_000);
     assert!(result.complete, "{result:?}");
-    assert_eq!((result.counts.stopped, result.counts.already_closed), (51, 33));
+    assert_eq!((result.counts.stopped, result.counts.already_closed), (67, 17));
     assert_eq!((result.counts.listed, result.counts.duplicates), (84, 1));
 }
 
 #[test]
-fn while_half_of_them_do_something_it_goes_on() {
+fn while_three_of_four_do_something_it_goes_on() {
     let mut window = window(1_000);
     list(&mut window, leaves(0..300), None);
+    let_be(&mut window, 1_000, leaves(0..300));
     let reply = |n| {
-        if n % 2 == 0 {
-            StopReply::Stopped
-        } else {
+        if n % 4 == 0 {
             StopReply::AlreadyCompleted
+        } else {
+            StopReply::Stopped
         }
     };
-    stop_some(&mut window, 300, reply);
-    let result = done(&mut window, 0);
-    assert_eq!((result.counts.stopped, result.counts.pages), (150, 1));
+    stop_some(&mut window, 1_000, 300, reply);
+    let result = done(&mut window, 1_000);
+    assert_eq!((result.counts.stopped, result.counts.pages), (225, 2));
 }
 
 #[test]
