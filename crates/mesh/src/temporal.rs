@@ -11,6 +11,7 @@
 
 mod described;
 mod options;
+mod read;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,7 +132,8 @@ impl NamespaceClient {
         }
     }
 
-    /// The bare stub: no codec, no spans. For polls, and for whatever the typed client does not offer.
+    /// The bare stub: no codec, no spans. For polls, and for whatever the typed client does not offer; for reads there is
+    /// [`NamespaceClient::read`].
     ///
     /// # Errors
     /// As for [`NamespaceClient::client`].

@@ -114,14 +114,11 @@ pub async fn describe_run(main: &NamespaceClient, workflow_id: &str, run_id: &st
             run_id: run_id.to_owned(),
         }),
     };
-    let answer = main
-        .raw()
-        .await?
-        .describe_workflow_execution(tonic::Request::new(request))
-        .await;
-    match answer.map_err(Error::from) {
+    let answer = main.read(request, async |mut stub, request| {
+        stub.describe_workflow_execution(tonic::Request::new(request)).await
+    });
+    match answer.await?.map_err(Error::from) {
         Ok(answer) => {
-            let answer = answer.into_inner();
             let mut execution = Execution::new(answer.workflow_execution_info.unwrap_or_default());
             execution.expires_at = answer
                 .workflow_extended_info
@@ -140,12 +137,10 @@ async fn count_rows(main: &NamespaceClient, query: String) -> Result<CountWorkfl
         query,
     };
     // Visibility has a rate limit of its own; whoever looks again and again does not want a late answer to an old question.
-    Ok(main
-        .raw()
-        .await?
-        .count_workflow_executions(no_retry(request))
-        .await?
-        .into_inner())
+    let answer = main.read(request, async |mut stub, request| {
+        stub.count_workflow_executions(no_retry(request)).await
+    });
+    Ok(answer.await??)
 }
 
 /// How many executions match. Eventually consistent.
@@ -190,12 +185,10 @@ pub async fn list(
         next_page_token: page_token,
         query,
     };
-    let page = main
-        .raw()
-        .await?
-        .list_workflow_executions(tonic::Request::new(request))
-        .await?
-        .into_inner();
+    let answer = main.read(request, async |mut stub, request| {
+        stub.list_workflow_executions(tonic::Request::new(request)).await
+    });
+    let page = answer.await??;
     Ok((
         page.executions.into_iter().map(Execution::new).collect(),
         page.next_page_token,

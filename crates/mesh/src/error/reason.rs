@@ -65,7 +65,7 @@ reasons! {
     SearchAttributeMissing = "SEARCH_ATTRIBUTE_MISSING";
     /// The Temporal server does not offer what the call needs. Upgrade it.
     TemporalUnsupported = "TEMPORAL_UNSUPPORTED";
-    /// The service has no connection to Temporal now. It keeps trying; so may you, after `RetryInfo`.
+    /// Temporal does not answer the service now. It keeps trying; so may you, after `RetryInfo`.
     TemporalUnreachable = "TEMPORAL_UNREACHABLE";
     /// Temporal rejected the service's own credentials. An operator must correct them.
     TemporalDenied = "TEMPORAL_DENIED";

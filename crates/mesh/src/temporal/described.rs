@@ -74,8 +74,10 @@ impl NamespaceClient {
                 run_id: String::new(),
             }),
         };
-        let mut stub = client.connection().workflow_service();
-        let mut described = stub.describe_workflow_execution(no_retry(request)).await?.into_inner();
+        let answer = self.read(request, async |mut stub, request| {
+            stub.describe_workflow_execution(no_retry(request)).await
+        });
+        let mut described = answer.await??;
         let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
         let converter = &client.options().data_converter;
         decode_payloads(&mut described, converter.codec(), &context).await?;
@@ -104,8 +106,10 @@ impl NamespaceClient {
             next_page_token: token,
             query,
         };
-        let mut stub = client.connection().workflow_service();
-        let answer = stub.list_workflow_executions(no_retry(request)).await?.into_inner();
+        let answer = self.read(request, async |mut stub, request| {
+            stub.list_workflow_executions(no_retry(request)).await
+        });
+        let answer = answer.await??;
         let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
         let converter = &client.options().data_converter;
         let mut listed = Vec::with_capacity(answer.executions.len());

@@ -1,11 +1,7 @@
 //! The executions that operations work on, one by one: listed, described, and asked whether a signal came. For samples, for the
 //! measurement of progress, and for the look for survivors.
 
-use super::{
-    action::Execution,
-    job::Moment,
-    server::{TemporalServer, timed},
-};
+use super::{action::Execution, job::Moment, server::TemporalServer};
 use quell_mesh::{Marks, error::Error, visibility::workload_tag};
 use temporalio_common::protos::temporal::api::{
     common::v1::WorkflowExecution,
@@ -80,12 +76,10 @@ impl Executions for TemporalServer {
             next_page_token: token,
             query: query.to_owned(),
         };
-        let answer = self
-            .raw()
-            .await?
-            .list_workflow_executions(timed(request))
-            .await?
-            .into_inner();
+        let answer = self.read(request, async |mut stub, request| {
+            stub.list_workflow_executions(request).await
+        });
+        let answer = answer.await??;
         Ok((
             answer.executions.into_iter().map(Row::of).collect(),
             answer.next_page_token,
@@ -97,8 +91,11 @@ impl Executions for TemporalServer {
             namespace: self.name(),
             execution: Some(proto(execution)),
         };
-        let answer = match self.raw().await?.describe_workflow_execution(timed(request)).await {
-            Ok(answer) => answer.into_inner(),
+        let answer = self.read(request, async |mut stub, request| {
+            stub.describe_workflow_execution(request).await
+        });
+        let answer = match answer.await? {
+            Ok(answer) => answer,
             Err(status) => {
                 return match Error::from(status) {
                     Error::NotFound { .. } => Ok(None),
@@ -137,9 +134,10 @@ impl Executions for TemporalServer {
                 maximum_page_size: EVENTS,
                 next_page_token: token,
             };
-            let mut stub = self.raw().await?;
-            let answer = stub.get_workflow_execution_history_reverse(timed(request)).await?;
-            let answer = answer.into_inner();
+            let answer = self.read(request, async |mut stub, request| {
+                stub.get_workflow_execution_history_reverse(request).await
+            });
+            let answer = answer.await??;
             for event in answer.history.map(|history| history.events).unwrap_or_default() {
                 if is_older(&event, signal.since) {
                     return Ok(false);

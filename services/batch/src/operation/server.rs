@@ -25,7 +25,7 @@ use temporalio_common::protos::temporal::api::{
         GetSystemInfoRequest, ListBatchOperationsRequest, StartBatchOperationRequest, StopBatchOperationRequest,
     },
 };
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_types::pb as rpc;
 use tracing::Instrument as _;
 
@@ -122,6 +122,20 @@ impl TemporalServer {
         self.namespace.raw().await
     }
 
+    /// Reads something, with our time limit for each try.
+    pub(crate) async fn read<M, R, F>(
+        &self,
+        message: M,
+        ask: impl Fn(Box<dyn WorkflowService>, Request<M>) -> F,
+    ) -> Result<Result<R, Status>, Error>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let ask = |stub, message| ask(stub, timed(message));
+        self.namespace.read(message, ask).await
+    }
+
     /// Whether the workflow of this id is a batch operation, by the memo that the server gives each of them.
     async fn is_job(&self, id: &str) -> Result<bool, Error> {
         let execution = Some(WorkflowExecution {
@@ -133,11 +147,10 @@ impl TemporalServer {
             execution,
         };
         let answer = self
-            .raw()
-            .await?
-            .describe_workflow_execution(timed(request))
-            .await?
-            .into_inner();
+            .read(request, async |mut stub, request| {
+                stub.describe_workflow_execution(request).await
+            })
+            .await??;
         let memo = answer.workflow_execution_info.and_then(|info| info.memo);
         Ok(memo.is_some_and(|memo| memo.fields.contains_key("batch_operation_reason")))
     }
@@ -161,19 +174,16 @@ impl JobServer for TemporalServer {
             namespace: self.name(),
             query: query.to_owned(),
         };
-        Ok(self
-            .raw()
-            .await?
-            .count_workflow_executions(timed(request))
-            .await?
-            .into_inner()
-            .count)
+        let answer = self.read(request, async |mut stub, request| {
+            stub.count_workflow_executions(request).await
+        });
+        Ok(answer.await??.count)
     }
 
     async fn version(&self) -> Result<String, Error> {
         let request = GetSystemInfoRequest::default();
-        let answer = self.raw().await?.get_system_info(timed(request)).await?;
-        Ok(answer.into_inner().server_version)
+        let answer = self.read(request, async |mut stub, request| stub.get_system_info(request).await);
+        Ok(answer.await??.server_version)
     }
 
     async fn describe(&self, id: &str) -> Result<Option<Job>, Error> {
@@ -181,8 +191,11 @@ impl JobServer for TemporalServer {
             namespace: self.name(),
             job_id: id.to_owned(),
         };
-        match self.raw().await?.describe_batch_operation(timed(request)).await {
-            Ok(answer) => Ok(Job::of(answer.into_inner())),
+        let answer = self.read(request, async |mut stub, request| {
+            stub.describe_batch_operation(request).await
+        });
+        match answer.await? {
+            Ok(answer) => Ok(Job::of(answer)),
             // The server stumbles over a completed workflow that is no batch operation, for want of the figures that it
             // looks for, and masks what it stumbled over.
             Err(status) if status.code() == Code::Unknown && !self.is_job(id).await? => Ok(None),
@@ -230,12 +243,10 @@ impl JobServer for TemporalServer {
             page_size,
             next_page_token: token,
         };
-        let answer = self
-            .raw()
-            .await?
-            .list_batch_operations(timed(request))
-            .await?
-            .into_inner();
+        let answer = self.read(request, async |mut stub, request| {
+            stub.list_batch_operations(request).await
+        });
+        let answer = answer.await??;
         Ok((
             answer.operation_info.into_iter().map(Listed::of).collect(),
             answer.next_page_token,
