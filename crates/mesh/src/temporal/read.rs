@@ -5,7 +5,7 @@
 //! be told to try again. So nothing but reads belongs here: what starts or changes something has one try, and its own word for it.
 //!
 //! A try that still waits is not cut for another one. Reads of one execution stand in line on the server; whoever leaves the line and goes
-//! to its end makes it longer, and under load it never ends again (200 calls a second on two cores: docs/deployment.md).
+//! to its end makes it longer (seen under 200 calls a second on two cores: docs/deployment.md).
 //!
 //! Where no call is served (activities, watchers) a read is tried once, with the time that it has by itself: those have an eye on it of
 //! their own, and try again themselves.
