@@ -59,7 +59,7 @@ where
         for _ in 1..TRIES {
             match ask().await {
                 Err(status) if is_silence(status.code()) => {
-                    tracing::debug!(code = ?status.code(), "no answer to a read")
+                    tracing::debug!(code = ?status.code(), "no answer to a read");
                 }
                 answer => return answer,
             }
