@@ -95,6 +95,8 @@ impl Window {
             self.counts.listed = self.counts.listed.saturating_sub(1);
         }
         self.recent_order.retain(|run_id| self.recent.contains(run_id));
+        // There is room again, so the next listing, too, is to end before leaves are told from others.
+        self.overflowed = false;
         self.others.late.clear();
         self.others.left = Some((now_ms, leaves));
         self.others.times += 1;

@@ -122,14 +122,13 @@ impl TemporalServer {
         self.namespace.raw().await
     }
 
-    /// Reads something, with our time limit for each try.
+    /// Reads something, with our time limit.
     pub(crate) async fn read<M, R, F>(
         &self,
         message: M,
-        ask: impl Fn(Box<dyn WorkflowService>, Request<M>) -> F,
+        ask: impl FnOnce(Box<dyn WorkflowService>, Request<M>) -> F,
     ) -> Result<Result<R, Status>, Error>
     where
-        M: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let ask = |stub, message| ask(stub, timed(message));

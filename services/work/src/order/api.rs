@@ -98,6 +98,16 @@ impl OrderApi {
     }
 }
 
+/// The order is placed, so nobody may be told to try again: without an `order_id` that would place another one.
+fn placed(error: Error) -> Error {
+    match error {
+        Error::Unavailable { message, .. } => Error::DeadlineExceeded {
+            message: format!("the order is placed, but its state could not be read: {message}"),
+        },
+        error => error,
+    }
+}
+
 #[tonic::async_trait]
 impl OrderService for OrderApi {
     async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<PlaceOrderResponse>, Status> {
@@ -122,7 +132,7 @@ impl OrderService for OrderApi {
             self.wait(&checked.order_id, came + limit.saturating_sub(MARGIN))
                 .await?;
         }
-        let execution = view::describe(&self.main, &checked.order_id).await?;
+        let execution = view::describe(&self.main, &checked.order_id).await.map_err(placed)?;
         Ok(Response::new(PlaceOrderResponse {
             order: Some(view::order(execution)),
         }))

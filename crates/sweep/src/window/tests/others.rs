@@ -51,7 +51,7 @@ fn a_few_leaves_are_not_worth_another_listing() {
     assert_eq!(done(&mut window, 0).counts.pages, 1);
 }
 
-/// A window that has stopped a parent at 100 ms a stop, 4 at a time (a probe), which is 40 a second at most; then its leaves.
+/// A window that has stopped a parent at 100 ms a stop, 8 at a time, which is 80 a second; then its leaves.
 fn after_parents(parents: u64) -> Window {
     let mut window = window(10_000);
     let mut rows: Vec<Row> = (0..parents).map(|n| row(&format!("parent-{n}"), n)).collect();
