@@ -21,6 +21,9 @@ use super::NamespaceClient;
 use crate::error::Error;
 use crate::grpc::time_left;
 
+/// A caller that has given less has only been impatient: its deadline passes, and nothing is said about Temporal.
+const LEAST: Duration = Duration::from_secs(5);
+
 /// This part of the caller's time is kept for the answer's way: the caller's clock has begun before ours.
 const KEPT: u32 = 10;
 
@@ -45,7 +48,7 @@ impl NamespaceClient {
 
 /// The answer, within what the caller has left, if there is one.
 async fn answered<R>(left: Option<Duration>, answer: impl Future<Output = Result<R, Status>>) -> Result<R, Status> {
-    let Some(left) = left else {
+    let Some(left) = left.filter(|left| *left >= LEAST) else {
         return answer.await;
     };
     match timeout(left - left / KEPT, answer).await {
@@ -84,7 +87,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_given_up_before_the_caller_does() {
-        for (left, end) in [(30, 27), (10, 9), (0, 0)] {
+        for (left, end) in [(30, 27), (10, 9)] {
             assert_eq!(read(Some(left), None).await, (Err(Code::Unavailable), end));
         }
         let error = Error::from(unanswered());
@@ -107,9 +110,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_caller_it_is_its_own_word() {
+    async fn without_a_caller_or_with_an_impatient_one_it_is_its_own_word() {
         let own = Err(Code::DeadlineExceeded);
         assert_eq!(read(None, Some(own)).await, (own, 0));
+        assert_eq!(read(Some(4), Some(own)).await, (own, 0));
         assert_eq!(time_left(), None);
     }
 }
