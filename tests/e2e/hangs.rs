@@ -193,6 +193,9 @@ impl RunAwkward {
     }
 }
 
+/// Longer than the server keeps a poll (`quell dev`: 5 s), also by the share of it that the worker's own polls get.
+const DRAIN: Duration = Duration::from_secs(8);
+
 /// A worker in this process, in which one awkward activity runs.
 struct Worker {
     drain: Drain,
@@ -208,7 +211,7 @@ impl Worker {
             ("TEMPORAL_MAIN_ADDRESS", address.to_owned()),
             ("TEMPORAL_MAIN_NAMESPACE", "main".to_owned()),
             ("QUELL_PAYLOAD_URL", mesh.payloads().display().to_string()),
-            ("QUELL_DRAIN_TIMEOUT_SECONDS", "4".to_owned()),
+            ("QUELL_DRAIN_TIMEOUT_SECONDS", DRAIN.as_secs().to_string()),
             ("QUELL_STOP_TIMEOUT_SECONDS", "2".to_owned()),
         ];
         let sources = Sources {
@@ -255,7 +258,7 @@ impl Worker {
 
     /// Drains it. It must end; how, the report says.
     async fn drained(mut self, kind: &str) -> DrainReport {
-        self.drain.begin(Instant::now() + Duration::from_secs(4));
+        self.drain.begin(Instant::now() + DRAIN);
         let draining = |states: &BTreeMap<_, _>| states.values().all(|state| *state == QueueState::Draining);
         let begun = timeout(SOON, self.states.wait_for(draining)).await;
         begun.expect("the drain begins").expect("the manager lives");

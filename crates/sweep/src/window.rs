@@ -187,12 +187,13 @@ impl Window {
                 not_before_ms: now_ms.saturating_add(self.spec.settings.list_interval_ms),
                 tries: Tries::default(),
             },
-            None => self.listing_ended(),
+            None => self.listing_ended(now_ms),
         };
     }
 
-    fn listing_ended(&mut self) -> Listing {
+    fn listing_ended(&mut self, now_ms: u64) -> Listing {
         self.buffer.complete();
+        self.others.listed(now_ms, self.buffer.leaves());
         Listing::Ended
     }
 
@@ -212,7 +213,7 @@ impl Window {
             };
         } else {
             self.error = Some(format!("listing failed: {reason}"));
-            self.listing = self.listing_ended();
+            self.listing = self.listing_ended(now_ms);
         }
     }
 

@@ -43,10 +43,11 @@ pub(super) fn spec(launch: Launch<'_>) -> Spec {
         "--dynamic-config-value",
         "system.forceSearchAttributesCacheRefreshOnRead=false".into(),
     );
-    // A worker that stops waits for its open polls (docs/drain.md): two seconds instead of ten.
+    // A worker that stops waits for its open polls (docs/drain.md): five seconds instead of ten. Each poll anew costs the server two
+    // milliseconds of processor, and its own workers have them, too: with two seconds a fifth of a core (docs/benchmarks.md).
     flag(
         "--dynamic-config-value",
-        "matching.longPollExpirationInterval=\"2s\"".into(),
+        "matching.longPollExpirationInterval=\"5s\"".into(),
     );
     if let Some(file) = launch.db_file {
         flag("--db-filename", file.into());

@@ -87,7 +87,7 @@ metrics! {
     "sweep" {
         /// Windows that are being swept on this process.
         SWEEP_WINDOWS: Gauge[] = "quell_sweep_windows";
-        /// Executions that windows have listed as open.
+        /// Executions that windows have listed as open; when some were left to the cascade and listed anew, only what goes beyond.
         SWEEP_LISTED: Counter[] = "quell_sweep_listed";
         /// Executions that windows are done with; `outcome` is stopped (our stop was acknowledged), already_closed, skipped or failed.
         SWEEP_DONE: Counter["outcome"] = "quell_sweep_executions";

@@ -22,6 +22,11 @@ impl Pace {
         self.credit = self.credit.min(self.size());
     }
 
+    /// The rate; 0 is none.
+    pub(super) fn per_second(&self) -> u64 {
+        self.per_second
+    }
+
     fn size(&self) -> u64 {
         self.per_second.saturating_mul(BURST_MS).max(STOP)
     }

@@ -33,6 +33,8 @@ impl WindowMeter {
     pub(crate) fn note(&mut self, window: &Window) {
         let now = *window.counts();
         let before = std::mem::replace(&mut self.counted, now);
+        // What is left to others is counted off in the window, and again when it is listed anew.
+        self.counted.listed = now.listed.max(before.listed);
         SWEEP_LISTED.with([]).inc_by(now.listed.saturating_sub(before.listed));
         let outcomes = [
             ("stopped", now.stopped, before.stopped),
@@ -95,12 +97,63 @@ pub(crate) const fn word(verdict: Verdict) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use quell_sweep::WindowSpec;
+    use std::sync::{Mutex, PoisonError};
+
+    use quell_sweep::{Row, Scope, Step, WindowSpec};
 
     use super::*;
 
+    /// One test at a time: the metrics are the process's.
+    static METRICS: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn what_is_left_to_others_and_listed_anew_is_counted_once() {
+        let _metrics = METRICS.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaf = |n: u64| Row {
+            workflow_id: format!("w-{n}"),
+            run_id: format!("r-{n}"),
+            workload_id: Some("1".to_owned()),
+            parent_workflow_id: Some("gone".to_owned()),
+            ..Row::default()
+        };
+        let mut window = Window::new(WindowSpec {
+            cap: 1_000,
+            scope: Scope {
+                workload_ids: vec!["1".to_owned()],
+                ..Scope::default()
+            },
+            ..WindowSpec::default()
+        });
+        let mut meter = WindowMeter::start(&window);
+        let before = SWEEP_LISTED.with([]).get();
+        let (mut now_ms, mut shown, mut lowest) = (0, [100, 90].into_iter(), u64::MAX);
+        loop {
+            match window.next(now_ms) {
+                Step::List { .. } => {
+                    let Some(rows) = shown.next() else { break };
+                    window.on_page(now_ms, (0..rows).map(leaf).collect(), None);
+                }
+                Step::Reserve { upto } => window.on_reserved(upto),
+                Step::Wait { until_ms } => {
+                    lowest = lowest.min(window.counts().listed);
+                    now_ms = until_ms.expect("a time to wait for");
+                }
+                Step::Stop { .. } => break,
+                other => panic!("{other:?}"),
+            }
+            meter.note(&window);
+        }
+        assert_eq!(
+            (lowest, window.counts().listed),
+            (0, 90),
+            "counted off, and listed anew"
+        );
+        assert_eq!(SWEEP_LISTED.with([]).get() - before, 100);
+    }
+
     #[test]
     fn a_window_that_ends_takes_its_limit_back() {
+        let _metrics = METRICS.lock().unwrap_or_else(PoisonError::into_inner);
         let window = Window::new(WindowSpec::default());
         let mut meter = WindowMeter::start(&window);
         meter.note(&window);

@@ -99,10 +99,12 @@ impl OrderApi {
 }
 
 /// The order is placed, so nobody may be told to try again: without an `order_id` that would place another one.
-fn placed(error: Error) -> Error {
+fn placed(order_id: &str, error: Error) -> Error {
     match error {
-        Error::Unavailable { message, .. } => Error::DeadlineExceeded {
-            message: format!("the order is placed, but its state could not be read: {message}"),
+        Error::Unavailable { message, .. }
+        | Error::ResourceExhausted { message, .. }
+        | Error::Aborted { message, .. } => Error::DeadlineExceeded {
+            message: format!("order {order_id} is placed, but its state could not be read: {message}"),
         },
         error => error,
     }
@@ -128,9 +130,11 @@ impl OrderService for OrderApi {
         }
         self.start(&checked).await?;
         tracing::info!(order_id = checked.order_id, "order placed");
+        let placed = |error| placed(&checked.order_id, error);
         if wait {
             self.wait(&checked.order_id, came + limit.saturating_sub(MARGIN))
-                .await?;
+                .await
+                .map_err(placed)?;
         }
         let execution = view::describe(&self.main, &checked.order_id).await.map_err(placed)?;
         Ok(Response::new(PlaceOrderResponse {
@@ -263,4 +267,35 @@ impl OrderService for OrderApi {
 fn required(mut check: Checker, order_id: &str) -> Result<(), Error> {
     check.required_id("order_id", order_id);
     check.finish(()).map_err(Error::InvalidArgument)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_placed_an_order_is_never_told_to_try_again() {
+        let message = || "Temporal does not answer".to_owned();
+        for error in [
+            Error::unavailable(Reason::TemporalUnreachable, message()),
+            Error::ResourceExhausted {
+                reason: Reason::TemporalUnreachable,
+                message: message(),
+                retry_after: None,
+            },
+            Error::Aborted {
+                reason: Reason::TemporalUnreachable,
+                message: message(),
+            },
+        ] {
+            let told = Status::from(placed("o-1", error));
+            assert_eq!(told.code(), tonic::Code::DeadlineExceeded);
+            assert!(told.message().contains("order o-1 is placed"), "{}", told.message());
+        }
+        let refused = Error::precondition(Reason::WrongState, "o-1", "no");
+        assert_eq!(
+            Status::from(placed("o-1", refused)).code(),
+            tonic::Code::FailedPrecondition
+        );
+    }
 }

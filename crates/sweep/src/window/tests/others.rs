@@ -140,24 +140,98 @@ fn while_three_of_four_do_something_it_goes_on() {
     assert_eq!((result.counts.stopped, result.counts.pages), (225, 2));
 }
 
-#[test]
-fn others_that_never_finish_are_waited_for_so_often_and_no_more() {
-    let mut window = window(1_000);
+/// Answers each stop with «closed already»; the window lists what `shown` says, by the number of the listing.
+fn all_too_late(window: &mut Window, shown: impl Fn(u64) -> Vec<Row>) -> WindowResult {
     let mut pages = 0;
-    for now_ms in (0..).step_by(1_000) {
-        match step(&mut window, now_ms) {
-            // As if each stop met what had closed, and as many had come anew.
-            Step::List { .. } => window.on_page(now_ms, leaves(pages * 300..pages * 300 + 300), None),
+    for now_ms in (0..).step_by(10_000) {
+        match step(window, now_ms) {
+            Step::List { .. } => window.on_page(now_ms, shown(pages), None),
             other => panic!("expected a listing, got {other:?}"),
         }
         pages += 1;
-        while let Step::Stop { slot, .. } = step(&mut window, now_ms) {
+        while let Step::Stop { slot, .. } = step(window, now_ms) {
             window.on_stop(now_ms, slot, StopReply::AlreadyCompleted, 1_000);
         }
-        if let Step::Done(result) = step(&mut window, now_ms) {
-            assert_eq!((result.counts.pages, result.complete), (121, true));
-            break;
+        if let Step::Done(result) = step(window, now_ms) {
+            return *result;
         }
     }
-    assert_eq!(pages, 121);
+    unreachable!("the loop has no end")
+}
+
+#[test]
+fn others_that_never_finish_are_waited_for_so_often_and_no_more() {
+    // Each time more than the stops that came too late: the others go on, and never come to the end.
+    let result = all_too_late(&mut window(10_000), |n| leaves(0..12_000 - 90 * n));
+    assert_eq!((result.counts.pages, result.complete), (121, true));
+}
+
+#[test]
+fn stops_that_come_too_late_while_nothing_closes_are_an_old_index_and_no_others() {
+    let result = all_too_late(&mut window(10_000), |_| leaves(0..5_000));
+    assert_eq!((result.counts.pages, result.complete), (4, true));
+    assert_eq!(result.counts.already_closed, 5_000);
+}
+
+#[test]
+fn a_trickle_is_no_more_than_an_old_index() {
+    // 80 come away each time, of which 64 are our own stops that came too late.
+    let result = all_too_late(&mut window(10_000), |n| leaves(0..5_000 - 80 * n));
+    assert_eq!((result.counts.pages, result.complete), (4, true));
+}
+
+#[test]
+fn while_leaves_come_anew_nothing_is_held_against_the_others() {
+    let result = all_too_late(&mut window(10_000), |n| leaves(0..1_000 + 100 * n.min(20)));
+    assert!(result.counts.pages > 20, "{result:?}");
+}
+
+#[test]
+fn idle_others_get_twice_as_long_each_time() {
+    let mut window = window(10_000);
+    list(&mut window, leaves(0..1_000), None);
+    let mut pauses = Vec::new();
+    let mut now_ms = 0;
+    while pauses.len() < 3 {
+        match step(&mut window, now_ms) {
+            Step::Stop { slot, .. } => window.on_stop(now_ms, slot, StopReply::AlreadyCompleted, 1_000),
+            Step::Wait {
+                until_ms: Some(until_ms),
+            } => {
+                pauses.push(until_ms - now_ms);
+                now_ms = until_ms;
+            }
+            Step::List { .. } => window.on_page(now_ms, leaves(0..1_000), None),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(pauses, [1_000, 2_000, 4_000]);
+}
+
+/// What a window does next at a pace of 10 a second, when others have closed so many in a second; it could do 80.
+fn at_a_pace(closed: u64) -> Step {
+    let mut window = after_parents(16);
+    window.set_limits(WindowLimits {
+        stops_per_second: 10,
+        ..WindowLimits::default()
+    });
+    let_be(&mut window, 1_000, leaves(1_000..2_000 - closed));
+    step(&mut window, 1_000)
+}
+
+#[test]
+fn a_pace_that_somebody_has_set_is_ours() {
+    let until_ms = Some(11_000);
+    assert_eq!(at_a_pace(20), Step::Wait { until_ms }, "let be again");
+    assert!(matches!(at_a_pace(19), Step::Stop { .. }));
+}
+
+#[test]
+fn who_is_counted_off_altogether_is_no_starter() {
+    let mut window = window(1_000);
+    // They began after the fence.
+    list(&mut window, leaves(1_000..1_300), None);
+    let_be(&mut window, 1_000, Vec::new());
+    let result = done(&mut window, 1_000);
+    assert_eq!((result.counts.listed, result.starters), (0, Vec::new()));
 }
