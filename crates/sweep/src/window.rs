@@ -157,6 +157,9 @@ impl Window {
             return step;
         }
         self.leave_to_others(now_ms);
+        if self.count_step(now_ms) {
+            return Step::Count;
+        }
         if let Some(token) = self.list_step(now_ms) {
             return Step::List { token };
         }
