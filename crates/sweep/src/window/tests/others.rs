@@ -191,8 +191,8 @@ fn while_three_of_four_do_something_it_goes_on() {
 
 /// Answers each stop with «closed already»; the window lists what `shown` says, by the number of the listing.
 fn all_too_late(window: &mut Window, shown: impl Fn(u64) -> Vec<Row>) -> WindowResult {
-    let mut pages = 0;
-    for now_ms in (0..).step_by(10_000) {
+    for pages in 0.. {
+        let now_ms = pages * 10_000;
         let mut next = step(window, now_ms);
         if next == Step::Count {
             window.on_count(now_ms, Ok(0));
@@ -202,7 +202,6 @@ fn all_too_late(window: &mut Window, shown: impl Fn(u64) -> Vec<Row>) -> WindowR
             Step::List { .. } => window.on_page(now_ms, shown(pages), None),
             other => panic!("expected a listing, got {other:?}"),
         }
-        pages += 1;
         while let Step::Stop { slot, .. } = step(window, now_ms) {
             window.on_stop(now_ms, slot, StopReply::AlreadyCompleted, 1_000);
         }
