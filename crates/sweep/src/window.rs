@@ -157,9 +157,6 @@ impl Window {
             return step;
         }
         self.leave_to_others(now_ms);
-        if self.count_step(now_ms) {
-            return Step::Count;
-        }
         if let Some(token) = self.list_step(now_ms) {
             return Step::List { token };
         }

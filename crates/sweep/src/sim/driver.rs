@@ -53,7 +53,6 @@ struct RunningWindow {
 /// A call on its way; it is carried out when it is answered.
 enum Call {
     List(Option<PageToken>),
-    Count,
     Stop(Slot, Pin),
     /// By workflow id, and the run that was listed.
     Describe(Slot, String, String),
@@ -244,7 +243,6 @@ impl Run<'_> {
                 }
                 Task::Window(running) => match running.window.next(now_ms) {
                     Step::List { token } => Call::List(token),
-                    Step::Count => Call::Count,
                     Step::Stop { slot, pin } => Call::Stop(slot, pin),
                     Step::Describe {
                         slot,

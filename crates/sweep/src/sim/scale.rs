@@ -126,7 +126,6 @@ enum Task {
 
 enum Call {
     List(Option<PageToken>, PassKind, u32),
-    Count,
     Stop(Slot, Pin),
     Describe(Slot, String),
     Reserve(u64),
@@ -244,7 +243,6 @@ impl Scale {
             Task::Window(window) => loop {
                 let call = match window.next(now_ms) {
                     Step::List { token } => Call::List(token, self.kind, 1_000),
-                    Step::Count => Call::Count,
                     Step::Stop { slot, pin } => Call::Stop(slot, pin),
                     Step::Describe { slot, workflow_id, .. } => Call::Describe(slot, workflow_id),
                     Step::Reserve { upto } => Call::Reserve(upto),
@@ -280,7 +278,6 @@ impl Scale {
         let (now_us, server) = (self.now_us, &mut self.server);
         let done_us = match &call {
             Call::List(_, _, rows) | Call::Look(rows, _) => now_us + server.list_us(*rows),
-            Call::Count => now_us + server.list_us(0),
             Call::Stop(_, pin) => server.stop_us(now_us, pin),
             Call::Describe(..) => server.describe_us(now_us),
             Call::Reserve(_) => now_us + RESERVE_US,
@@ -302,10 +299,6 @@ impl Scale {
                         made.lists += 1;
                         let (rows, next) = server.list(kind, token.as_ref(), rows);
                         window.on_page(now_ms, rows, next);
-                    }
-                    Call::Count => {
-                        made.counts += 1;
-                        window.on_count(now_ms, Ok(server.count(self.kind)));
                     }
                     Call::Stop(slot, pin) => {
                         made.stops += 1;

@@ -58,10 +58,6 @@ pub(super) enum Listing {
         not_before_ms: u64,
         tries: Tries,
     },
-    /// What was listed is left to others until then; then it is counted.
-    Left { until_ms: u64 },
-    /// A count was asked for.
-    Counting,
     /// A page was asked for.
     Asked { token: Option<PageToken>, tries: Tries },
     /// There are no more pages, or listing was given up.
@@ -255,8 +251,7 @@ impl Window {
         let retry = self.retries.first_key_value().map(|((at_ms, _), _)| *at_ms);
         let page = match &self.listing {
             Listing::Ready { not_before_ms, .. } => Some(*not_before_ms),
-            Listing::Left { until_ms } => Some(*until_ms),
-            Listing::Counting | Listing::Asked { .. } | Listing::Ended => None,
+            Listing::Asked { .. } | Listing::Ended => None,
         };
         // What is due already waits for a reply (a slot, or a reservation), not for a time.
         let waiting = !self.retries.is_empty() || !self.buffer.is_empty();
@@ -270,7 +265,7 @@ impl Window {
 
     /// After a request to stop: waits for what is in flight, then leaves the rest alone.
     pub(super) fn wind_down(&mut self) -> Step {
-        if !self.in_flight.is_empty() || matches!(self.listing, Listing::Asked { .. } | Listing::Counting) {
+        if !self.in_flight.is_empty() || matches!(self.listing, Listing::Asked { .. }) {
             return Step::Wait { until_ms: None };
         }
         let failed = self.failed_requests();

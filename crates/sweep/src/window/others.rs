@@ -2,15 +2,15 @@
 //!
 //! A stop of what is closed already costs the server about as much as one that does something; and one that comes before the cascade
 //! is no gain either, since the cascade still asks for each child. So in a tree every stop of ours comes on top (measured: 5,086
-//! terminations where the cascade alone takes 3,028). Therefore leaves are let be for a moment before they are stopped, then counted, and
-//! listed anew when the count does not say that the others get on: it costs the server a small part of a listing, whose last word it does not take. As long as they close them at twice the rate that we would come to,
+//! terminations where the cascade alone takes 3,028). Therefore leaves are let be for a moment before they are stopped, and listed
+//! anew: a listing is cheap, and shows what the others have left. As long as they close them at twice the rate that we would come to,
 //! by Little's law what is in flight over its latency, or a pace that somebody has set, they are let be again; twice, because a limiter that has only begun would come
 //! to more than it knows. What they do not get on with we stop, until a quarter of our stops of late came too late: then so much of what
 //! was listed has closed that another look is worth it, and the others have their turn again. Others who close next to nothing three times in a row have no turn any more.
 
 use std::collections::{VecDeque, btree_map::Entry};
 
-use super::{CallError, Listing, Target, Window};
+use super::{Listing, Target, Window};
 use crate::limiter::LimiterSnapshot;
 use crate::tries::Tries;
 
@@ -49,14 +49,6 @@ struct Deed {
     grew: bool,
 }
 
-impl Deed {
-    /// A quarter of the time that they will need for so many, within bounds.
-    fn quarter_ms(self, left: u64) -> u64 {
-        let quarter_ms = left.saturating_mul(self.took_ms).checked_div(self.closed).unwrap_or(0) / 4;
-        quarter_ms.clamp(*PAUSE_MS.start(), *PAUSE_MS.end())
-    }
-}
-
 /// How fast we would be: what is in flight over its latency, and no more than somebody has set.
 #[derive(Debug, Clone, Copy)]
 struct Ours {
@@ -92,8 +84,12 @@ impl Others {
 
     /// A listing has ended, with so many leaves.
     pub(super) fn listed(&mut self, now_ms: u64, leaves: usize) {
-        self.did = self.deed(now_ms, u64::try_from(leaves).unwrap_or(u64::MAX));
-        self.left = None;
+        let leaves = u64::try_from(leaves).unwrap_or(u64::MAX);
+        self.did = self.left.take().map(|(at_ms, before)| Deed {
+            closed: before.saturating_sub(leaves),
+            took_ms: now_ms.saturating_sub(at_ms).max(1),
+            grew: leaves > before,
+        });
     }
 
     fn are_at_it(&self, sample: usize) -> bool {
@@ -101,19 +97,10 @@ impl Others {
         self.late.len() >= sample && late > sample / 4
     }
 
-    /// What they have done since they were let be, now that so much is left.
-    fn deed(&self, now_ms: u64, left: u64) -> Option<Deed> {
-        self.left.map(|(at_ms, before)| Deed {
-            closed: before.saturating_sub(left),
-            took_ms: now_ms.saturating_sub(at_ms).max(1),
-            grew: left > before,
-        })
-    }
-
     /// For how long to let them be, with so many leaves to go; not at all when we are faster.
     fn pause(&mut self, leaves: u64, ours: Ours, sample: usize) -> Option<u64> {
         let did = self.did.take();
-        let Deed { closed, grew, .. } = did.unwrap_or_default();
+        let Deed { closed, took_ms, grew } = did.unwrap_or_default();
         let they_are_faster = did.is_some_and(|did| ours.are_slower(FASTER, did));
         // As many stops that come too late are no sign of them either.
         let next_to_nothing = closed <= u64::try_from(sample / 4).unwrap_or(u64::MAX);
@@ -130,23 +117,13 @@ impl Others {
         if self.times > 0 && !they_are_faster && !self.are_at_it(sample) {
             return None;
         }
-        let least_ms = PAUSE_MS.start() << self.idle;
-        match did {
-            Some(did) if they_are_faster || ours.are_unknown() => Some(did.quarter_ms(leaves).max(least_ms)),
-            _ => Some(least_ms),
+        let (least_ms, most_ms) = PAUSE_MS.into_inner();
+        let least_ms = least_ms << self.idle;
+        if !they_are_faster && !ours.are_unknown() {
+            return Some(least_ms);
         }
-    }
-
-    /// The same with what was counted, which is less than a listing tells: only as long as they are the faster ones, and much is left.
-    fn pause_again(&mut self, now_ms: u64, open: u64, ours: Ours, sample: usize) -> Option<u64> {
-        let did = self.deed(now_ms, open)?;
-        let many = open > u64::try_from(sample).unwrap_or(u64::MAX);
-        if self.times == MOST || !many || !ours.are_slower(FASTER, did) {
-            return None;
-        }
-        self.times += 1;
-        self.left = Some((now_ms, open));
-        Some(did.quarter_ms(open))
+        let quarter_ms = leaves.saturating_mul(took_ms).checked_div(closed).unwrap_or(0) / 4;
+        Some(quarter_ms.clamp(least_ms, most_ms))
     }
 }
 
@@ -166,7 +143,11 @@ impl Window {
             return;
         }
         let leaves = u64::try_from(leaves).unwrap_or(u64::MAX);
-        let Some(pause_ms) = self.others.pause(leaves, self.ours(), sample) else {
+        let ours = Ours {
+            limiter: self.limiter.snapshot(),
+            pace: self.pace.per_second(),
+        };
+        let Some(pause_ms) = self.others.pause(leaves, ours, sample) else {
             return;
         };
         for Target { row, .. } in self.buffer.drain() {
@@ -188,49 +169,10 @@ impl Window {
         self.others.late.clear();
         self.others.left = Some((now_ms, leaves));
         self.others.times += 1;
-        self.listing = Listing::Left {
-            until_ms: now_ms.saturating_add(pause_ms),
-        };
-    }
-
-    fn ours(&self) -> Ours {
-        Ours {
-            limiter: self.limiter.snapshot(),
-            pace: self.pace.per_second(),
-        }
-    }
-
-    /// Whether to count now.
-    pub(super) fn count_step(&mut self, now_ms: u64) -> bool {
-        let is_due = matches!(self.listing, Listing::Left { until_ms } if until_ms <= now_ms);
-        if is_due {
-            self.listing = Listing::Counting;
-        }
-        is_due
-    }
-
-    /// What is left to others was counted: they are let be again, or it is listed anew. One that failed is a look less.
-    pub fn on_count(&mut self, now_ms: u64, open: Result<u64, CallError>) {
-        if self.listing != Listing::Counting {
-            return;
-        }
-        let (ours, sample) = (self.ours(), self.spec.settings.late_sample);
-        let pause_ms = match open {
-            Ok(open) => self.others.pause_again(now_ms, open, ours, sample),
-            Err(error) => {
-                self.count_error(error.kind);
-                None
-            }
-        };
-        self.listing = match pause_ms {
-            Some(pause_ms) => Listing::Left {
-                until_ms: now_ms.saturating_add(pause_ms),
-            },
-            None => Listing::Ready {
-                token: None,
-                not_before_ms: now_ms,
-                tries: Tries::default(),
-            },
+        self.listing = Listing::Ready {
+            token: None,
+            not_before_ms: now_ms.saturating_add(pause_ms),
+            tries: Tries::default(),
         };
     }
 }

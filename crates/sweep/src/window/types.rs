@@ -20,9 +20,6 @@ pub enum Step {
         /// Where to go on; unset for the first page.
         token: Option<PageToken>,
     },
-    /// Count what the listing would show; answer by [`crate::Window::on_count`]. What was left to others is counted, which costs the server
-    /// a small part of what a listing does; whatever is decided by it, a listing has the last word.
-    Count,
     /// Stop a chain, or, when [`crate::WindowSpec::ask`] is set, ask it to end; answer by [`crate::Window::on_stop`].
     Stop {
         /// To be given back.

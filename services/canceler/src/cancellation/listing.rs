@@ -158,11 +158,6 @@ impl Listing {
         Ok(Page { rows, next })
     }
 
-    /// How many match, by a count: those that only descend are not among them.
-    pub(crate) async fn count_matches(&self) -> Result<u64, Status> {
-        self.main.count(self.query.clone()).await
-    }
-
     /// How many descend from the target, and whether there may be more than this many pages show.
     pub(crate) async fn count_descendants(&self, pages: usize) -> Result<(u64, bool), Status> {
         let mut found = BTreeSet::new();

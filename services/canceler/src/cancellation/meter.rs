@@ -134,7 +134,6 @@ mod tests {
                     window.on_page(now_ms, (0..rows).map(leaf).collect(), None);
                 }
                 Step::Reserve { upto } => window.on_reserved(upto),
-                Step::Count => window.on_count(now_ms, Ok(0)),
                 Step::Wait { until_ms } => {
                     lowest = lowest.min(window.counts().listed);
                     now_ms = until_ms.expect("a time to wait for");

@@ -108,7 +108,7 @@ impl Namespace {
             query,
         };
         let mut stub = self.stub();
-        // No machine's retries or limit depend on a count: the SDK may retry it.
+        // A count is never driven by a machine: the SDK may retry it.
         let mut request = Request::new(request);
         request.set_timeout(CALL_TIMEOUT);
         let count = stub.count_workflow_executions(request).await?.into_inner().count;

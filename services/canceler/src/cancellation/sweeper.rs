@@ -59,7 +59,6 @@ pub(crate) struct Sweeper<'a> {
 /// An answer that came in.
 enum Answer {
     Page(Result<Page, Status>),
-    Count(Result<u64, Status>),
     Stop(Slot, StopReply, u64),
     Describe(Slot, DescribeReply),
     Reserved(u64, Result<(), String>),
@@ -116,10 +115,6 @@ impl Sweeper<'_> {
                     Step::List { token } => {
                         let list = listing.page(page_size, token);
                         calls.push(async move { Answer::Page(list.await) }.boxed());
-                    }
-                    Step::Count => {
-                        let count = listing.count_matches();
-                        calls.push(async move { Answer::Count(count.await) }.boxed());
                     }
                     Step::Stop { slot, pin } => {
                         let reason = input.reason.clone();
@@ -312,7 +307,6 @@ fn give(window: &mut Window, clock: Clock, answer: Answer) {
     match answer {
         Answer::Page(Ok(page)) => window.on_page(now_ms, page.rows, page.next),
         Answer::Page(Err(status)) => window.on_page_error(now_ms, call_error(&status)),
-        Answer::Count(open) => window.on_count(now_ms, open.map_err(|status| call_error(&status))),
         Answer::Stop(slot, reply, took_us) => window.on_stop(now_ms, slot, reply, took_us),
         Answer::Describe(slot, reply) => window.on_describe(now_ms, slot, reply),
         Answer::Reserved(upto, Ok(())) => window.on_reserved(upto),

@@ -90,7 +90,7 @@ impl Run<'_> {
         let Sent { by, at_ms, call } = sent;
         match call {
             Call::MeasureLag(_) | Call::Look(..) | Call::DescribeForLook(..) => self.answer_confirm(by, at_ms, call),
-            Call::List(_) | Call::Count | Call::Stop(..) | Call::Describe(..) | Call::Reserve(_) => {
+            Call::List(_) | Call::Stop(..) | Call::Describe(..) | Call::Reserve(_) => {
                 self.answer_window(by, at_ms, call);
             }
         }
@@ -139,16 +139,6 @@ impl Run<'_> {
                     }
                     Err(error) => window.on_page_error(now_ms, error),
                 }
-            }
-            Call::Count => {
-                let open = match self.server.meets_errors() {
-                    (false, false) => Ok(self.server.count(kind, range)),
-                    _ => Err(CallError {
-                        kind: CallErrorKind::Transient,
-                        reason: "nothing could be counted".to_owned(),
-                    }),
-                };
-                window.on_count(now_ms, open);
             }
             Call::Stop(slot, pin) => {
                 let asks = running.spec.ask.is_some() && !terminates;
@@ -235,7 +225,7 @@ impl Run<'_> {
                 };
                 confirm.on_describe(now_ms, slot, reply);
             }
-            Call::List(_) | Call::Count | Call::Stop(..) | Call::Describe(..) | Call::Reserve(_) => {}
+            Call::List(_) | Call::Stop(..) | Call::Describe(..) | Call::Reserve(_) => {}
         }
     }
 }

@@ -21,14 +21,6 @@ fn stop_some(window: &mut Window, now_ms: u64, count: usize, reply: impl Fn(usiz
         .collect()
 }
 
-/// The window lists anew, and these are shown. A count before it says that nothing is left, so that the listing decides.
-fn list_anew(window: &mut Window, now_ms: u64, shown: Vec<Row>) {
-    assert_eq!(step(window, now_ms), Step::Count);
-    window.on_count(now_ms, Ok(0));
-    assert!(matches!(step(window, now_ms), Step::List { token: None }));
-    window.on_page(now_ms, shown, None);
-}
-
 /// Leaves the first listing to the others; at `now_ms` the window lists again, and these are shown.
 fn let_be(window: &mut Window, now_ms: u64, shown: Vec<Row>) {
     let until_ms = match step(window, 0) {
@@ -36,7 +28,8 @@ fn let_be(window: &mut Window, now_ms: u64, shown: Vec<Row>) {
         other => panic!("expected a pause, got {other:?}"),
     };
     assert_eq!(until_ms, Some(now_ms));
-    list_anew(window, now_ms, shown);
+    assert!(matches!(step(window, now_ms), Step::List { token: None }));
+    window.on_page(now_ms, shown, None);
 }
 
 #[test]
@@ -85,53 +78,11 @@ fn while_others_are_twice_as_fast_as_we_would_be_they_are_let_be() {
             until_ms: Some(until_ms)
         }
     );
-    list_anew(&mut window, until_ms, Vec::new());
+    assert!(matches!(step(&mut window, until_ms), Step::List { token: None }));
+    window.on_page(until_ms, Vec::new(), None);
     let result = done(&mut window, until_ms);
     assert!(result.complete, "{result:?}");
     assert_eq!((result.counts.listed, result.counts.stopped), (16, 16));
-}
-
-#[test]
-fn as_long_as_a_count_shows_them_faster_nothing_is_listed_anew() {
-    let mut window = after_parents(16);
-    let wait = |until_ms| Step::Wait {
-        until_ms: Some(until_ms),
-    };
-    assert_eq!(step(&mut window, 0), wait(1_000));
-    assert_eq!(step(&mut window, 1_000), Step::Count);
-    assert_eq!(step(&mut window, 1_000), Step::Wait { until_ms: None }, "one at a time");
-    window.on_count(1_000, Ok(840));
-    let until_ms = 1_000 + 840 * 1_000 / 160 / 4;
-    assert_eq!(step(&mut window, 1_000), wait(until_ms));
-    assert_eq!(step(&mut window, until_ms), Step::Count);
-    // Slower than we by now: the listing tells the same, over the same time, and what it shows is stopped.
-    window.on_count(until_ms, Ok(740));
-    assert!(matches!(step(&mut window, until_ms), Step::List { token: None }));
-    window.on_page(until_ms, leaves(1_000..1_740), None);
-    stop_some(&mut window, until_ms, 740, |_| StopReply::Stopped);
-    let result = done(&mut window, until_ms);
-    assert_eq!((result.counts.pages, result.counts.stopped), (2, 16 + 740));
-}
-
-#[test]
-fn what_cannot_be_counted_is_listed() {
-    let mut window = after_parents(16);
-    step(&mut window, 0);
-    assert_eq!(step(&mut window, 1_000), Step::Count);
-    window.on_count(1_000, Err(transient()));
-    assert!(matches!(step(&mut window, 1_000), Step::List { token: None }));
-    assert_eq!(window.counts().transient, 1);
-}
-
-#[test]
-fn whoever_is_stopped_while_it_counts_waits_for_the_answer() {
-    let mut window = after_parents(16);
-    step(&mut window, 0);
-    assert_eq!(step(&mut window, 1_000), Step::Count);
-    window.stop();
-    assert_eq!(step(&mut window, 1_000), Step::Wait { until_ms: None });
-    window.on_count(1_000, Ok(500));
-    assert!(!done(&mut window, 1_000).complete);
 }
 
 #[test]
@@ -158,13 +109,14 @@ fn while_more_than_a_quarter_comes_too_late_the_rest_is_listed_anew() {
     let begun = stop_some(&mut window, 1_000, 64, reply);
     // Twice as long as before, since nothing had closed then.
     assert_eq!(step(&mut window, 1_000), Step::Wait { until_ms: Some(3_000) });
+    assert!(matches!(step(&mut window, 3_000), Step::List { token: None }));
     // Meanwhile the others have left 20; the index still shows one that was stopped.
     let mut shown = leaves(0..20);
     shown.push(Row {
         parent_workflow_id: Some("gone".to_owned()),
         ..row(&begun[0], 299)
     });
-    list_anew(&mut window, 3_000, shown);
+    window.on_page(3_000, shown, None);
     stop_some(&mut window, 3_000, 20, |_| StopReply::Stopped);
     let result = done(&mut window, 3_000);
     assert!(result.complete, "{result:?}");
@@ -193,12 +145,7 @@ fn while_three_of_four_do_something_it_goes_on() {
 fn all_too_late(window: &mut Window, shown: impl Fn(u64) -> Vec<Row>) -> WindowResult {
     for pages in 0.. {
         let now_ms = pages * 10_000;
-        let mut next = step(window, now_ms);
-        if next == Step::Count {
-            window.on_count(now_ms, Ok(0));
-            next = step(window, now_ms);
-        }
-        match next {
+        match step(window, now_ms) {
             Step::List { .. } => window.on_page(now_ms, shown(pages), None),
             other => panic!("expected a listing, got {other:?}"),
         }
@@ -254,7 +201,6 @@ fn idle_others_get_twice_as_long_each_time() {
                 pauses.push(until_ms - now_ms);
                 now_ms = until_ms;
             }
-            Step::Count => window.on_count(now_ms, Ok(0)),
             Step::List { .. } => window.on_page(now_ms, leaves(0..1_000), None),
             other => panic!("{other:?}"),
         }
