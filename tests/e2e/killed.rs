@@ -143,7 +143,9 @@ async fn a_batch_service_that_never_comes_back_does_not_hold_up_a_cancellation()
 
     check_clean_receipt(&receipt);
     let told = |what: &str| receipt.warnings.iter().any(|warning| warning.contains(what));
-    assert!(told("track_batch failed"), "{receipt:#?}");
+    // It runs as soon as the server has it, which may be before the activity that has asked for it has said so.
+    let failed = ["batch_cancel_workflows failed", "track_batch failed"];
+    assert!(failed.into_iter().any(told), "{receipt:#?}");
     assert!(told("the server's batch may still be running"), "{receipt:#?}");
 }
 

@@ -150,7 +150,12 @@ async fn a_journal_that_cannot_be_written_costs_itself_and_never_the_cancellatio
     let cancellation = scene.stopping(&id, COUNT, 4, "a test").await;
     let journal = scene.store.join("journal").join(&cancellation);
     eventually(SOON, "some of the journal is written", async || {
-        when(journal.is_dir(), || "nothing yet".to_owned())
+        // While a chunk is being written, its name ends otherwise.
+        let chunks = std::fs::read_dir(&journal).map_err(|error| error.to_string())?;
+        let whole = |chunk: std::io::Result<std::fs::DirEntry>| {
+            chunk.is_ok_and(|chunk| chunk.path().extension().is_some_and(|extension| extension == "jsonl"))
+        };
+        when(chunks.into_iter().any(whole), || "nothing yet".to_owned())
     })
     .await;
 
