@@ -117,7 +117,8 @@ async fn the_canceler_drains_in_the_middle_of_a_sweep_and_another_ends_it() {
     let queue = unique("canceler-queue");
     let settings = [
         ("TEMPORAL_CANCELER_TASK_QUEUE", queue.as_str()),
-        ("QUELL_DRAIN_TIMEOUT_SECONDS", "2"),
+        // Longer than the server keeps a poll: an idle one has to be answered first.
+        ("QUELL_DRAIN_TIMEOUT_SECONDS", "8"),
     ];
     let own = mesh.own(Part::Canceler, "drained", &settings).await;
     let mut client = Canceler::new(own.channel());
