@@ -4,9 +4,10 @@
 //! is no gain either, since the cascade still asks for each child. So in a tree every stop of ours comes on top (measured: 5,086
 //! terminations where the cascade alone takes 3,028). Therefore leaves are let be for a moment before they are stopped, and listed
 //! anew: a listing is cheap, and shows what the others have left. As long as they close them at twice the rate that we would come to,
-//! by Little's law what is in flight over its latency, or a pace that somebody has set, they are let be again; twice, because a limiter that has only begun would come
-//! to more than it knows. What they do not get on with we stop, until a quarter of our stops of late came too late: then so much of what
-//! was listed has closed that another look is worth it, and the others have their turn again. Others who close next to nothing three times in a row have no turn any more.
+//! by Little's law what is in flight over its latency, or a pace that somebody has set, they are let be again; twice, because a limiter
+//! that has only begun would come to more than it knows. What they do not get on with we stop, until a quarter of our stops of late came
+//! too late: then so much of what was listed has closed that another look is worth it, and the others have their turn again. Others who
+//! close next to nothing three times in a row have no turn any more.
 
 use std::collections::{VecDeque, btree_map::Entry};
 
@@ -58,10 +59,10 @@ struct Ours {
 }
 
 impl Ours {
-    /// Whether others were that many times as fast, in whole numbers.
-    fn are_slower(self, factor: u64, Deed { closed, took_ms, .. }: Deed) -> bool {
+    /// Whether others were so much faster, in whole numbers.
+    fn are_outpaced(self, Deed { closed, took_ms, .. }: Deed) -> bool {
         let LimiterSnapshot { limit, latency_us, .. } = self.limiter;
-        let share = factor.saturating_mul(took_ms);
+        let share = FASTER.saturating_mul(took_ms);
         let than_limiter =
             closed.saturating_mul(latency_us) >= share.saturating_mul(u64::from(limit)).saturating_mul(1_000);
         let than_pace = closed.saturating_mul(1_000) >= share.saturating_mul(self.pace);
@@ -101,7 +102,7 @@ impl Others {
     fn pause(&mut self, leaves: u64, ours: Ours, sample: usize) -> Option<u64> {
         let did = self.did.take();
         let Deed { closed, took_ms, grew } = did.unwrap_or_default();
-        let they_are_faster = did.is_some_and(|did| ours.are_slower(FASTER, did));
+        let they_are_faster = did.is_some_and(|did| ours.are_outpaced(did));
         // As many stops that come too late are no sign of them either.
         let next_to_nothing = closed <= u64::try_from(sample / 4).unwrap_or(u64::MAX);
         if did.is_some() && !grew {
